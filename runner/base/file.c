@@ -1,0 +1,183 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+static rs_status open_regular(const char *path, int *fd, size_t *n)
+{
+    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (*fd < 0)
+        return rs_fail(RS_INVALID, "%s: %s", path, strerror(errno));
+    struct stat info;
+    if (fstat(*fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        close(*fd);
+        return rs_fail(RS_INVALID, "%s: not a regular file", path);
+    }
+    *n = (size_t)info.st_size;
+    return RS_OK;
+}
+
+rs_status rs_file_read(const char *path, size_t max_bytes, rs_text *out)
+{
+    int fd;
+    size_t n;
+    RS_TRY(open_regular(path, &fd, &n));
+    rs_status status = RS_OK;
+    if (n > max_bytes)
+        status = rs_fail(RS_INVALID, "%s: %zu bytes, more than the %zu this file may have", path, n, max_bytes);
+    rs_text_clear(out);
+    char chunk[65536];
+    while (status == RS_OK) {
+        ssize_t got = read(fd, chunk, sizeof chunk);
+        if (got == 0)
+            break;
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            status = rs_fail(RS_IO, "%s: %s", path, strerror(errno));
+        else
+            rs_text_append(out, chunk, (size_t)got);
+        if (status == RS_OK && out->n > max_bytes)
+            status = rs_fail(RS_INVALID, "%s: grows while it is read", path);
+    }
+    if (status == RS_OK && out->n == 0)
+        rs_text_append(out, "", 0);
+    close(fd);
+    return status;
+}
+
+rs_status rs_file_map(const char *path, rs_mapping *out)
+{
+    int fd;
+    size_t n;
+    *out = (rs_mapping){0};
+    RS_TRY(open_regular(path, &fd, &n));
+    rs_status status = RS_OK;
+    if (n > 0) {
+        void *data = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data == MAP_FAILED)
+            status = rs_fail(RS_IO, "%s: cannot be mapped: %s", path, strerror(errno));
+        else
+            *out = (rs_mapping){.data = data, .n = n};
+    }
+    close(fd);
+    return status;
+}
+
+void rs_file_unmap(rs_mapping *mapping)
+{
+    if (mapping->data)
+        munmap((void *)(size_t)mapping->data, mapping->n);
+    *mapping = (rs_mapping){0};
+}
+
+static rs_status write_all(int fd, const char *path, const char *bytes, size_t n)
+{
+    while (n > 0) {
+        ssize_t done = write(fd, bytes, n);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return rs_fail(RS_IO, "%s: %s", path, strerror(errno));
+        bytes += done;
+        n -= (size_t)done;
+    }
+    if (fsync(fd) != 0)
+        return rs_fail(RS_IO, "%s: %s", path, strerror(errno));
+    return RS_OK;
+}
+
+rs_status rs_file_write_atomic(const char *path, const char *bytes, size_t n)
+{
+    char *temporary = rs_format("%s.tmp", path);
+    rs_status status = RS_OK;
+    unlink(temporary);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (fd < 0) {
+        status = rs_fail(RS_IO, "%s: %s", temporary, strerror(errno));
+    } else {
+        status = write_all(fd, temporary, bytes, n);
+        close(fd);
+        if (status == RS_OK && rename(temporary, path) != 0)
+            status = rs_fail(RS_IO, "%s: %s", path, strerror(errno));
+        if (status != RS_OK)
+            unlink(temporary);
+    }
+    free(temporary);
+    return status;
+}
+
+rs_status rs_folder_create(const char *path)
+{
+    char *partial = rs_strdup(path);
+    rs_status status = RS_OK;
+    for (char *p = partial + 1; status == RS_OK; p++) {
+        if (*p != '/' && *p != '\0')
+            continue;
+        char end = *p;
+        *p = '\0';
+        struct stat info;
+        if (mkdir(partial, 0777) != 0 && (errno != EEXIST || stat(partial, &info) != 0 || !S_ISDIR(info.st_mode)))
+            status = rs_fail(RS_INVALID, "%s: cannot create the folder: %s", partial,
+                             errno == EEXIST || errno == 0 ? "a file of that name exists" : strerror(errno));
+        *p = end;
+        if (end == '\0')
+            break;
+    }
+    free(partial);
+    return status;
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+rs_status rs_paths_glob(const char *pattern, rs_paths *out)
+{
+    *out = (rs_paths){0};
+    glob_t found = {0};
+    int rc = glob(pattern, GLOB_NOSORT, NULL, &found);
+    if (rc != 0) {
+        globfree(&found);
+        return rs_fail(rc == GLOB_NOMATCH ? RS_INVALID : RS_IO, "%s: %s", pattern, rc == GLOB_NOMATCH ? "no such file" : "cannot be searched");
+    }
+    out->items = rs_alloc(found.gl_pathc, sizeof *out->items);
+    for (size_t i = 0; i < found.gl_pathc; i++)
+        out->items[out->n++] = rs_strdup(found.gl_pathv[i]);
+    globfree(&found);
+    qsort(out->items, out->n, sizeof *out->items, by_bytes);
+    return RS_OK;
+}
+
+void rs_paths_free(rs_paths *paths)
+{
+    for (size_t i = 0; i < paths->n; i++)
+        free(paths->items[i]);
+    free(paths->items);
+    *paths = (rs_paths){0};
+}
+
+char *rs_path_join(const char *folder, const char *path)
+{
+    if (path[0] == '/' || strcmp(folder, ".") == 0)
+        return rs_strdup(path);
+    return rs_format("%s/%s", folder, path);
+}
+
+char *rs_path_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL)
+        return rs_strdup(".");
+    return slash == path ? rs_strdup("/") : rs_strndup(path, (size_t)(slash - path));
+}
