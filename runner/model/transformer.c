@@ -1,0 +1,281 @@
+/* One step of the decoder. The order of operations is rope-and-softmax's section 1, the same for Gemma 1 and Llama:
+ *   x = embed(ids); per layer: x += o(attention(qkv(norm(x)))), x += down(act(gate(norm(x))) * up(norm(x))); head(norm(x)). */
+#include "model/transformer.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "model/transformer_weights.h"
+#include "sharding/partition.h"
+
+/* Rows that pass through the MLP together: gate and up of a block stay in cache, and their buffer stays small at any batch. */
+enum { ROW_BLOCK = 512 };
+
+struct rs_transformer {
+    const rs_model *model;
+    const rs_backend_ops *ops;
+    rs_backend *backend;
+    rs_comm *group;
+    rs_transformer_options options;
+    rs_weights weights;
+    float *x, *y, *qkv, *gate_up, *partial; /* fp32: [rows, d], [rows, d], [rows, (h + 2 hk) e], [block, 2 f], [parts, block, d] */
+    void *h, *heads_out, *mlp;              /* act: [rows, d], [rows, h e], [block, f] */
+    float *gathered;                        /* deterministic sums: [all parts, block, d], host */
+    rs_head_row *head_local, *head_all;     /* [parts of this rank or of all, rows] */
+};
+
+static int64_t act_bytes(const rs_transformer *t)
+{
+    return t->options.dtype == RS_BF16 ? 2 : 4;
+}
+
+static void *act_at(const rs_transformer *t, void *act, int64_t element)
+{
+    return (char *)act + element * act_bytes(t);
+}
+
+static rs_status open_buffers(rs_transformer *t)
+{
+    const rs_model *m = t->model;
+    const rs_weights *w = &t->weights;
+    size_t rows = (size_t)t->options.max_rows, block = rows < ROW_BLOCK ? rows : ROW_BLOCK, d = (size_t)m->hidden;
+    size_t e = (size_t)m->head_dim, heads = (size_t)w->heads.n, act = (size_t)act_bytes(t), f = (size_t)w->ff.n;
+    rs_backend *b = t->backend;
+    RS_TRY(t->ops->alloc(b, rows * d * 4, "residual stream", (void **)&t->x));
+    RS_TRY(t->ops->alloc(b, rows * d * 4, "layer output", (void **)&t->y));
+    RS_TRY(t->ops->alloc(b, rows * d * act, "normed activations", &t->h));
+    RS_TRY(t->ops->alloc(b, rows * (heads + 2 * (size_t)w->kv_heads.n) * e * 4, "queries, keys and values", (void **)&t->qkv));
+    RS_TRY(t->ops->alloc(b, rows * heads * e * act, "attention output", &t->heads_out));
+    RS_TRY(t->ops->alloc(b, block * 2 * f * 4, "gate and up", (void **)&t->gate_up));
+    RS_TRY(t->ops->alloc(b, block * f * act, "MLP activations", &t->mlp));
+    size_t parts = (size_t)w->n_parts, all_parts = parts * (size_t)rs_comm_size(t->group);
+    if (t->options.deterministic) {
+        RS_TRY(t->ops->alloc(b, parts * block * d * 4, "partial sums", (void **)&t->partial));
+        RS_TRY(rs_try_alloc((void **)&t->gathered, all_parts * block * d, 4, "partial sums of all ranks"));
+    }
+    RS_TRY(rs_try_alloc((void **)&t->head_local, parts * rows, sizeof *t->head_local, "head results"));
+    return rs_try_alloc((void **)&t->head_all, all_parts * rows, sizeof *t->head_all, "head results of all ranks");
+}
+
+rs_status rs_transformer_open(const rs_model *model, const rs_tensor_store *store, const rs_backend_ops *ops, rs_comm *group,
+                              const rs_transformer_options *options, rs_transformer **out)
+{
+    rs_status status = RS_OK;
+    rs_transformer *t = rs_alloc(1, sizeof *t);
+    t->model = model;
+    t->ops = ops;
+    t->group = group;
+    t->options = *options;
+    *out = NULL;
+    rs_weights_place(&t->weights, model, rs_comm_rank(group), rs_comm_size(group), options->deterministic);
+    int *kv_of_head = rs_alloc((size_t)t->weights.heads.n, sizeof *kv_of_head);
+    for (int64_t i = 0; i < t->weights.heads.n; i++)
+        kv_of_head[i] = (int)((t->weights.heads.first + i) * model->kv_heads / model->heads - t->weights.kv_heads.first);
+    rs_backend_shape shape = {
+        .n_layers = model->layers,
+        .heads = (int)t->weights.heads.n,
+        .kv_heads = (int)t->weights.kv_heads.n,
+        .kv_of_head = kv_of_head,
+        .first_head = (int)t->weights.heads.first,
+        .all_heads = model->heads,
+        .head_dim = model->head_dim,
+        .attention_scale = model->attention_scale,
+    };
+    RS_TRY_OUT(ops->open(&shape, options->dtype, options->n_threads, &t->backend));
+    RS_TRY_OUT(rs_weights_load(&t->weights, model, store, ops, t->backend));
+    RS_TRY_OUT(open_buffers(t));
+    *out = t;
+out:
+    free(kv_of_head);
+    if (status != RS_OK)
+        rs_transformer_close(t);
+    return status;
+}
+
+void rs_transformer_close(rs_transformer *t)
+{
+    if (t == NULL)
+        return;
+    if (t->backend) {
+        void *buffers[] = {t->x, t->y, t->qkv, t->gate_up, t->partial, t->h, t->heads_out, t->mlp};
+        for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+            t->ops->release(t->backend, buffers[i]);
+        rs_weights_free(&t->weights, t->ops, t->backend);
+        t->ops->close(t->backend);
+    }
+    free(t->gathered);
+    free(t->head_local);
+    free(t->head_all);
+    free(t);
+}
+
+rs_status rs_transformer_kv_open(rs_transformer *t, int64_t capacity, const rs_rope *rope, rs_kv **out)
+{
+    return t->ops->kv_open(t->backend, capacity, rope->map.n_key_sets, out);
+}
+
+void rs_transformer_kv_free(rs_transformer *t, rs_kv *kv)
+{
+    t->ops->kv_free(t->backend, kv);
+}
+
+size_t rs_transformer_weight_bytes(const rs_transformer *t)
+{
+    return rs_weights_bytes(&t->weights, t->ops);
+}
+
+/* y [n, d] = sum over ranks of a [n, a_stride] W^T, W's inner dimension sharded; n <= ROW_BLOCK in deterministic mode.
+ * Deterministic: every fixed part of the inner dimension gives its own partial sum, and all are added in the order of parts. */
+static rs_status row_parallel(rs_transformer *t, void *a, const rs_split *split, int64_t n, float *y)
+{
+    int64_t d = t->model->hidden, stride = split->columns;
+    if (!t->options.deterministic) {
+        RS_TRY(t->ops->linear(t->backend, a, stride, split->parts[0], n, y, d));
+        return rs_comm_sum(t->group, y, (size_t)(n * d));
+    }
+    int n_parts = t->weights.n_parts, size = rs_comm_size(t->group);
+    for (int i = 0; i < n_parts; i++)
+        RS_TRY(t->ops->linear(t->backend, act_at(t, a, split->first[i]), stride, split->parts[i], n, t->partial + i * n * d, d));
+    RS_TRY(rs_comm_gather(t->group, t->partial, (size_t)(n_parts * n * d) * sizeof(float), t->gathered));
+    memcpy(y, t->gathered, (size_t)(n * d) * sizeof(float));
+    for (int i = 1; i < n_parts * size; i++)
+        RS_TRY(t->ops->add(t->backend, y, t->gathered + i * n * d, n * d));
+    return RS_OK;
+}
+
+static rs_status attention_block(rs_transformer *t, int layer, const rs_sequence *sequences, int n_sequences, int64_t n)
+{
+    const rs_layer_weights *w = &t->weights.layers[layer];
+    int64_t width = (t->weights.heads.n + 2 * t->weights.kv_heads.n) * t->model->head_dim, d = t->model->hidden;
+    RS_TRY(t->ops->linear(t->backend, t->h, d, w->qkv, n, t->qkv, width));
+    RS_TRY(t->ops->store_qkv(t->backend, layer, t->qkv, sequences, n_sequences));
+    RS_TRY(t->ops->attention(t->backend, layer, sequences, n_sequences, t->heads_out));
+    int64_t step = t->options.deterministic ? ROW_BLOCK : n;
+    for (int64_t row = 0; row < n; row += step) {
+        int64_t rows = n - row < step ? n - row : step;
+        RS_TRY(row_parallel(t, act_at(t, t->heads_out, row * w->o.columns), &w->o, rows, t->y + row * d));
+    }
+    return RS_OK;
+}
+
+static rs_status mlp_block(rs_transformer *t, int layer, int64_t n)
+{
+    const rs_layer_weights *w = &t->weights.layers[layer];
+    int64_t d = t->model->hidden, f = t->weights.ff.n;
+    for (int64_t row = 0; row < n; row += ROW_BLOCK) {
+        int64_t rows = n - row < ROW_BLOCK ? n - row : ROW_BLOCK;
+        RS_TRY(t->ops->linear(t->backend, act_at(t, t->h, row * d), d, w->gate_up, rows, t->gate_up, 2 * f));
+        RS_TRY(t->ops->glu(t->backend, t->model->activation, t->gate_up, rows, f, t->mlp));
+        RS_TRY(row_parallel(t, t->mlp, &w->down, rows, t->y + row * d));
+    }
+    return RS_OK;
+}
+
+static rs_status embed(rs_transformer *t, const int32_t *ids, int64_t n)
+{
+    const rs_model *m = t->model;
+    float scale = m->embed_scale ? rs_weights_round(sqrtf((float)m->hidden), t->options.dtype) : 1.0f;
+    for (int64_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= m->vocab)
+            return rs_fail(RS_INVALID, "token %d: the model's vocabulary has %lld", ids[i], (long long)m->vocab);
+    RS_TRY(t->ops->embed(t->backend, &t->weights.embedding, (int32_t)t->weights.vocab.first, ids, n, scale, t->x));
+    return rs_comm_sum(t->group, t->x, (size_t)(n * m->hidden));
+}
+
+/* log-sum-exp over the parts in their order; a row that no part's target falls in keeps target -inf. */
+static rs_token_result merge_head(const rs_head_row *parts, int n_parts, int64_t stride, int32_t target)
+{
+    rs_token_result result = {.best = -INFINITY, .best_id = -1};
+    float max = -INFINITY, target_logit = -INFINITY;
+    double sum = 0.0;
+    bool finite = true;
+    for (int i = 0; i < n_parts; i++) {
+        const rs_head_row *part = &parts[i * stride];
+        finite = finite && isfinite(part->max) && isfinite(part->sum);
+        max = part->max > max ? part->max : max;
+        if (part->best > result.best) {
+            result.best = part->best;
+            result.best_id = part->best_id;
+        }
+        target_logit = part->target > target_logit ? part->target : target_logit;
+    }
+    for (int i = 0; i < n_parts; i++)
+        sum += (double)parts[i * stride].sum * exp((double)parts[i * stride].max - (double)max);
+    result.finite = finite && (target < 0 || isfinite(target_logit));
+    if (target >= 0 && result.finite)
+        result.nll = (double)max + log(sum) - (double)target_logit;
+    return result;
+}
+
+/* The head on rows [first, first + n). */
+static rs_status head_run(rs_transformer *t, const int32_t *targets, int64_t first, int64_t n, rs_token_result *results)
+{
+    const rs_weights *w = &t->weights;
+    for (int i = 0; i < w->n_parts; i++)
+        RS_TRY(t->ops->head(t->backend, act_at(t, t->h, first * t->model->hidden), w->head[i], (int32_t)w->head_first[i], targets + first,
+                            t->model->final_cap, n, t->head_local + i * n));
+    RS_TRY(rs_comm_gather(t->group, t->head_local, (size_t)(w->n_parts * n) * sizeof *t->head_local, t->head_all));
+    int all_parts = w->n_parts * rs_comm_size(t->group);
+    for (int64_t row = 0; row < n; row++)
+        results[first + row] = merge_head(t->head_all + row, all_parts, n, targets[first + row]);
+    return RS_OK;
+}
+
+static rs_status head(rs_transformer *t, const int32_t *targets, int64_t n, rs_token_result *results)
+{
+    for (int64_t row = 0; row < n;) {
+        int64_t end = row;
+        while (end < n && targets[end] != RS_TARGET_NONE)
+            end++;
+        if (end > row)
+            RS_TRY(head_run(t, targets, row, end - row, results));
+        row = end + 1;
+    }
+    return RS_OK;
+}
+
+rs_status rs_transformer_step(rs_transformer *t, const rs_sequence *sequences, int n_sequences, const int32_t *ids, const int32_t *targets,
+                              int64_t n, rs_token_result *results)
+{
+    const rs_model *m = t->model;
+    assert(n > 0 && n <= t->options.max_rows);
+    RS_TRY(t->ops->prepare(t->backend, sequences, n_sequences));
+    RS_TRY(embed(t, ids, n));
+    const float *pending = NULL; /* output of the last block, not yet added to x */
+    for (int layer = 0; layer < m->layers; layer++) {
+        const rs_layer_weights *w = &t->weights.layers[layer];
+        RS_TRY(t->ops->add_norm(t->backend, t->x, pending, w->attention_norm, m->norm_eps, m->norm_cast_first, n, m->hidden, t->h));
+        RS_TRY(attention_block(t, layer, sequences, n_sequences, n));
+        RS_TRY(t->ops->add_norm(t->backend, t->x, t->y, w->mlp_norm, m->norm_eps, m->norm_cast_first, n, m->hidden, t->h));
+        RS_TRY(mlp_block(t, layer, n));
+        pending = t->y;
+    }
+    RS_TRY(t->ops->add_norm(t->backend, t->x, pending, t->weights.final_norm, m->norm_eps, m->norm_cast_first, n, m->hidden, t->h));
+    return head(t, targets, n, results);
+}
+
+rs_memory_estimate rs_transformer_estimate(const rs_model *m, rs_dtype dtype, int tensor, int64_t max_rows)
+{
+    rs_weights place = {0};
+    rs_weights_place(&place, m, 0, tensor, false);
+    double act = dtype == RS_BF16 ? 2 : 4, e = m->head_dim, d = (double)m->hidden, heads = (double)place.heads.n;
+    double kv = (double)place.kv_heads.n, f = (double)place.ff.n, rows = (double)max_rows, block = rows < ROW_BLOCK ? rows : ROW_BLOCK;
+    double layer = (heads + 2 * kv) * e * d + heads * e * d + 3 * f * d;
+    rs_memory_estimate estimate = {
+        .weight_bytes = (layer * m->layers + (double)place.vocab.n * d) * act + (2.0 * m->layers + 1) * d * 4,
+        .kv_bytes_per_token = 2 * kv * e * act * m->layers,
+        .step_bytes = rows * (8 * d + act * d + (heads + 2 * kv) * e * 4 + heads * e * act) + block * f * (8 + act),
+    };
+    return estimate;
+}
+
+double rs_transformer_flops(const rs_model *m, int64_t first, int64_t rows, int64_t scored)
+{
+    double e = m->head_dim, d = (double)m->hidden, heads = m->heads, n = (double)rows;
+    double linear = 2 * d * e * (2 * heads + 2.0 * m->kv_heads) + 6 * d * (double)m->ff;
+    double visible = n * (double)first + n * (n + 1) / 2; /* query-key pairs */
+    return n * m->layers * linear + 4 * heads * e * visible * m->layers + 2 * d * (double)m->vocab * (double)scored;
+}
