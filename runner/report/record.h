@@ -1,0 +1,43 @@
+/* The result of one sample, and its one written form: a JSON object on a line. The same text travels from a replica to rank 0, lies in the
+ * journal and, behind its point's columns, in samples.jsonl. */
+#ifndef RS_REPORT_RECORD_H
+#define RS_REPORT_RECORD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/hash.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "tasks/task.h"
+
+typedef struct rs_record {
+    rs_digest id;            /* content id: the point's and doc_id */
+    char point[17];          /* id of the point, 16 hexadecimal digits */
+    int64_t doc_id;
+    int64_t tokens;          /* of the prompt or document, BOS included */
+    int64_t n_tokens;        /* scored (nll) or generated */
+    rs_digest prompt_hash;   /* XXH3-128 of the prompt's ids as little-endian int32 */
+    bool has_nll;
+    double nll;              /* sum over scored tokens, nats */
+    char *response;          /* generated text; NULL for scoring tasks. Owned */
+    char **references;       /* owned */
+    size_t n_references;
+    double scores[RS_MAX_METRICS];
+    int n_scores;            /* in the order of the task's metrics */
+    char *facts;             /* members of a JSON object without braces, or NULL. Owned */
+    char *error;             /* why the sample could not run, or NULL. Owned */
+    double seconds;          /* may differ between runs, as may replica */
+    int replica;
+} rs_record;
+
+void rs_record_free(rs_record *record);
+
+/* {"id": ..., "point": ..., "doc_id": ..., "tokens": ..., "prompt_hash": ..., "n_tokens": ..., "nll": ..., "resps": [...], "target": ...,
+ *  "scores": {metric: value}, "depths"... (facts), "error": ..., "seconds": ..., "replica": ...} without a newline; absent members are left out.
+ * metrics: names, NULL-terminated. */
+void rs_record_write_json(const rs_record *record, const char *const *metrics, rs_text *out);
+/* Reads that form back. RS_INVALID where it is not one. Scores come in the order they stand in. */
+rs_status rs_record_parse(const char *json, size_t n, rs_record *out);
+
+#endif

@@ -1,0 +1,50 @@
+/* From the plan and the journal's records to the files of the output folder. The plan is the JSON text that the run wrote to
+ * journal/plan.json, so that `report`, `merge` and `compare` need nothing but folders:
+ *   {"schema": 1, "program": {name, version, commit}, "model": {path, architecture, parameters, digest, digest_of, dtype}, "config": {...},
+ *    "baseline": {"rope": i, "softmax": j},
+ *    "ropes": [{"label", "entry": {effective keys}, "inv_freq": [...] (at the largest context), "attention_factor"}...],
+ *    "softmaxes": [{"label", "entry"}...],
+ *    "points": [{"id", "rope": i, "softmax": j, "context", "task": label, "task_name", "task_version", "kind": "score"|"generate",
+ *                "metrics": [names], "samples": n, "inv_freq_digest", "attention_factor"}...],
+ *    "shard": {"index", "count"} or absent} */
+#ifndef RS_REPORT_REPORT_H
+#define RS_REPORT_REPORT_H
+
+#include <stdbool.h>
+
+#include "base/status.h"
+#include "base/text.h"
+#include "report/journal.h"
+
+/* Facts of this run that enter the report's `run`; for `ropesweep report DIR` they come from journal/run.json of the last run. */
+typedef struct rs_run_facts {
+    char *started, *finished;   /* ISO 8601, UTC */
+    double seconds;
+    int ranks, tensor;
+    char **hosts;               /* short names, each once */
+    int n_hosts;
+    const char *backend;        /* "cpu" */
+    const char *device;         /* "avx512_bf16, oneDNN 2.6.3" */
+    double *peak_rss_bytes;     /* [ranks] */
+    bool deterministic;
+} rs_run_facts;
+
+typedef struct rs_report_summary {
+    int points, done, failed, missing;
+    bool complete;              /* every point done */
+} rs_report_summary;
+
+/* Writes report.yaml, report.json, report.csv, samples.jsonl and report.html of `folder` from its journal, each atomically. */
+rs_status rs_report_write(const char *folder, const rs_journal *journal, const rs_run_facts *facts, rs_report_summary *summary);
+/* The table for the terminal: one row a (rope, softmax), columns task x context, value and standard error; the failed points below. `width`: columns
+ * that fit. */
+rs_status rs_report_write_table(const rs_journal *journal, int width, rs_text *out);
+
+/* `compare A B`: differences of metrics of points that both hold, paired by sample where the samples are the same. gates: "TASK[@CONTEXT] METRIC OP VALUE".
+ * *passed false: a gate failed. */
+rs_status rs_report_compare(const char *folder_a, const char *folder_b, char *const *gates, int n_gates, rs_text *out, bool *passed);
+
+/* `merge DIR... -o DIR`: joins the journals of shards of one plan. Refuses different plans; names what is missing or double. */
+rs_status rs_report_merge(char *const *folders, int n_folders, const char *output, rs_report_summary *summary);
+
+#endif
