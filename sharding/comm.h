@@ -40,11 +40,11 @@ rs_status rs_comm_barrier(rs_comm *comm);
 /* The largest of the ranks' values: how ranks agree on the worst status. */
 rs_status rs_comm_max(rs_comm *comm, int *value);
 
-/* Messages of up to 2 GiB - 1 bytes between two ranks of `comm` (tag 0 to 32767), from any thread. Messages from one rank with one tag arrive in
- * the order they were sent. Returns when `data` may be reused; a long message waits for its receiver, and waiting sleeps. */
+/* Messages of up to 2 GiB - 1 bytes between two ranks of `comm` (tag 0 to 32766), from any thread. Messages from one rank with one tag
+ * arrive in the order they were sent. Returns when `data` may be reused; a long message waits for its receiver, and waiting sleeps. */
 rs_status rs_comm_send(rs_comm *comm, int to, int tag, const void *data, size_t bytes);
-/* Waits, asleep most of the time, for a message with this tag; *data (NULL if it has no bytes) is freed by the caller with free(). from: a rank or
- * RS_ANY_RANK; the sender is stored in *sender (may be NULL). */
+/* Waits, asleep most of the time, for a message with this tag; *data (NULL if it has no bytes) is freed by the caller with free(). from: a
+ * rank or RS_ANY_RANK; the sender is stored in *sender (may be NULL). */
 enum { RS_ANY_RANK = -1 };
 rs_status rs_comm_receive(rs_comm *comm, int from, int tag, int *sender, void **data, size_t *bytes);
 /* Whether a message with this tag waits. */
