@@ -24,10 +24,11 @@ typedef enum rs_param_kind {
 typedef struct rs_param_spec {
     const char *name;       /* NULL ends a table */
     rs_param_kind kind;
-    double min, max;        /* inclusive bounds of a number, an int, each element of a vector; both 0: unbounded */
+    double min, max;        /* inclusive bounds of a number, an int, each element of a vector; both 0: unbounded;
+                             * max not above min: no upper bound (so {.min = 1} is "at least 1") */
     bool min_open;          /* the lower bound itself is refused (temperature > 0) */
     const char *choices;    /* "freeze|remove|slow|gain" */
-    const char *fallback;   /* default, as it would stand in YAML; NULL: none (stays unset); "required";
+    const char *fallback;   /* default, as it would stand in YAML (lists: "[1, 2]"); NULL: none (stays unset); "required";
                              * "model.rope_theta", "model.max_position_embeddings": taken from the checkpoint */
     const char *help;       /* half a line; units */
 } rs_param_spec;
@@ -62,7 +63,8 @@ const char *rs_param_string(const rs_params *params, const char *name); /* NULL 
 bool rs_param_is_set(const rs_params *params, const char *name);
 
 /* Setters check kind and bounds; on failure the message has neither place nor key ("must be above 0, not -1"):
- * the caller, who knows them, puts them in front. */
+ * the caller, who knows them, puts them in front. On success the value is set and given; on failure it is as before.
+ * Numbers are finite (only a band's upper wavelength may be infinite); ints are whole and at most 2^53 in size. */
 rs_status rs_param_set_number(rs_params *params, int index, double number);
 rs_status rs_param_set_string(rs_params *params, int index, const char *string); /* parses numbers and bools where the kind is one */
 rs_status rs_param_set_vector(rs_params *params, int index, const double *vector, size_t n);
