@@ -14,10 +14,11 @@
 enum { RS_MAX_PAIRS = 256, RS_MAX_SEGMENTS = 3, RS_MAX_KEY_SETS = 2 };
 
 /* Which positions a query at m and a key at j are rotated to. The keys 0..m of a query fall into n_segments runs, far to near:
- * run s holds start(m, s) <= j < start(m, s + 1), start(m, 0) = 0, the last run ends at m. Within a run the query is rotated
- * to query_position(m, s) and the key to key_position(j, key_set[s]); a key is rotated once a key set, so the cache holds
- * n_key_sets copies. Plain RoPE: one run, one set, both positions the token's own. */
+ * run s holds start(m, s) <= j < start(m, s + 1), with start(m, 0) = 0 and start(m, n_segments) = m + 1; a run may be empty.
+ * Within a run the query is rotated to query_position(m, s) and the key to key_position(j, key_set[s]); a key is rotated once a
+ * key set, so the cache holds n_key_sets copies. Plain RoPE: one run, one set, both positions the token's own. */
 typedef struct rs_position_map {
+    const char *name;              /* what kind of map; with the numbers below it names the functions in the digest. Borrowed, static */
     int n_segments;                /* 1..RS_MAX_SEGMENTS */
     int n_key_sets;                /* 1..RS_MAX_KEY_SETS */
     int key_set[RS_MAX_SEGMENTS];  /* of each segment */
@@ -52,7 +53,7 @@ typedef struct rs_rope_variant {
 
 /* All variants, in the order `list` prints; NULL-terminated array of pointers. */
 extern const rs_rope_variant *const rs_rope_variants[];
-/* By rope_type; aliases ("proportional") included. NULL if unknown. */
+/* By rope_type; aliases ("proportional") included: variants of their own keys that are not in the list. NULL if unknown. */
 const rs_rope_variant *rs_rope_variant_find(const char *name);
 
 /* Builds the table for one entry. params must be filled (rs_params_fill with the model's facts).
