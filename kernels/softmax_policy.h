@@ -46,6 +46,8 @@ typedef struct rs_softmax_policy {
 
 extern const rs_softmax_policy *const rs_softmax_policies[]; /* NULL-terminated */
 const rs_softmax_policy *rs_softmax_policy_find(const char *name);
+/* Softmax as it is: what a policy's build starts from. */
+void rs_softmax_init_plain(rs_softmax *softmax);
 rs_status rs_softmax_build(const rs_softmax_policy *policy, const rs_params *params, rs_softmax *out);
 rs_digest rs_softmax_digest(const rs_softmax *softmax);
 
@@ -54,7 +56,8 @@ float rs_softmax_row_scale(const rs_softmax *softmax, int64_t n_visible);
 /* beta of the adaptive policy for an entropy in nats. fp32 in, fp64 inside (Horner), fp32 out. */
 float rs_softmax_beta(const rs_softmax *softmax, float entropy);
 
-/* Reference: weights of one row in fp64. z: [n] in, weights: [n] out (may be z). The oracle of every kernel. */
+/* Reference: weights of one row in fp64 throughout (row scale and beta are not rounded to fp32). z: [n] in, weights: [n] out
+ * (may be z). The oracle of every kernel. */
 void rs_softmax_row(const rs_softmax *softmax, const double *z, int64_t n, double *weights);
 
 #endif
