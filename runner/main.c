@@ -1,4 +1,125 @@
-int main(void)
+/* ropesweep: reads the command line, runs the command, turns its outcome into an exit code. Nothing else exits. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "engine/run.h"
+#include "sharding/comm.h"
+
+enum { EXIT_DONE = 0, EXIT_INTERNAL = 1, EXIT_CORRECT = 2, EXIT_FAILED_POINTS = 3, EXIT_GATE = 4, EXIT_RESUMABLE = 75 };
+
+static int exit_code(rs_status status)
 {
+    switch (status) {
+    case RS_OK:
+        return EXIT_DONE;
+    case RS_INVALID:
+        return EXIT_CORRECT;
+    case RS_STOPPED:
+        return EXIT_RESUMABLE;
+    default:
+        return EXIT_INTERNAL;
+    }
+}
+
+static int result_code(rs_run_result result)
+{
+    return result == RS_RUN_STOPPED ? EXIT_RESUMABLE : result == RS_RUN_FAILED_POINTS ? EXIT_FAILED_POINTS : EXIT_DONE;
+}
+
+/* The rank that a launcher says this process will have, before MPI is started: so that a usage error is printed once. */
+static int launch_rank(void)
+{
+    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (getenv(names[i]))
+            return atoi(getenv(names[i]));
     return 0;
+}
+
+static int fail(rs_status status)
+{
+    fprintf(stderr, "ropesweep: %s\n", rs_error_message());
+    return exit_code(status);
+}
+
+static int usage_error(rs_status status, int rank)
+{
+    if (rank == 0)
+        fprintf(stderr, "ropesweep: %s\n\n%s", rs_error_message(), rs_help_text);
+    return exit_code(status);
+}
+
+static int run(const rs_options *options, int *argc, char ***argv)
+{
+    rs_comm *world = NULL;
+    rs_run_result result = RS_RUN_COMPLETE;
+    bool speaks = true;
+    rs_status status = rs_comm_world_open(argc, argv, &world);
+    if (status == RS_OK)
+        status = rs_run(world, &options->run, &result, &speaks);
+    int code = status == RS_OK ? result_code(result) : result == RS_RUN_STOPPED ? EXIT_RESUMABLE : exit_code(status);
+    if (status != RS_OK && speaks)
+        fail(status);
+    fflush(NULL);
+    rs_comm_close(world);
+    return code;
+}
+
+/* Commands that one process answers; under a launcher the other ranks keep still. */
+static int answer(const rs_options *options)
+{
+    rs_run_result result = RS_RUN_COMPLETE;
+    rs_status status = RS_OK;
+    bool passed = true;
+    switch (options->command) {
+    case RS_COMMAND_PLAN:
+        status = rs_command_plan(options);
+        break;
+    case RS_COMMAND_CHECK:
+        status = rs_command_check(options);
+        break;
+    case RS_COMMAND_REPORT:
+        status = rs_command_report(options, &result);
+        break;
+    case RS_COMMAND_COMPARE:
+        status = rs_command_compare(options, &passed);
+        break;
+    case RS_COMMAND_MERGE:
+        status = rs_command_merge(options, &result);
+        break;
+    case RS_COMMAND_LIST:
+        status = rs_command_list(options);
+        break;
+    case RS_COMMAND_TOKENIZE:
+        status = rs_command_tokenize(options);
+        break;
+    case RS_COMMAND_VERSION:
+        rs_command_version();
+        break;
+    default:
+        fputs(rs_help_text, stdout);
+    }
+    if (status == RS_OK && fflush(stdout) != 0)
+        status = rs_fail(RS_IO, "standard output cannot be written");
+    return status != RS_OK ? fail(status) : !passed ? EXIT_GATE : result_code(result);
+}
+
+int main(int argc, char **argv)
+{
+    rs_options options;
+    rs_status status = rs_options_parse(argc, argv, &options);
+    int code = EXIT_DONE, rank = launch_rank();
+    rs_log_set_level(options.log_level);
+    if (status != RS_OK)
+        code = usage_error(status, rank);
+    else if (options.command == RS_COMMAND_RUN)
+        code = run(&options, &argc, &argv);
+    else if (rank == 0)
+        code = answer(&options);
+    if (argc == 1) /* nothing was asked: the help is an answer, but scripts should see that nothing ran */
+        code = EXIT_CORRECT;
+    rs_options_free(&options);
+    return code;
 }

@@ -149,7 +149,8 @@ rs_status rs_paths_glob(const char *pattern, rs_paths *out)
     int rc = glob(pattern, GLOB_NOSORT, NULL, &found);
     if (rc != 0) {
         globfree(&found);
-        return rs_fail(rc == GLOB_NOMATCH ? RS_INVALID : RS_IO, "%s: %s", pattern, rc == GLOB_NOMATCH ? "no such file" : "cannot be searched");
+        return rs_fail(rc == GLOB_NOMATCH ? RS_INVALID : RS_IO, "%s: %s", pattern,
+                       rc == GLOB_NOMATCH ? "no such file" : "cannot be searched");
     }
     out->items = rs_alloc(found.gl_pathc, sizeof *out->items);
     for (size_t i = 0; i < found.gl_pathc; i++)

@@ -7,8 +7,8 @@
 
 #include "base/status.h"
 
-void *rs_alloc(size_t count, size_t size);               /* zeroed; count*size checked for overflow */
-void *rs_realloc(void *old, size_t count, size_t size);  /* new bytes are not zeroed */
+void *rs_alloc(size_t count, size_t size);              /* zeroed; count*size checked for overflow */
+void *rs_realloc(void *old, size_t count, size_t size); /* new bytes are not zeroed */
 char *rs_strdup(const char *text);
 char *rs_strndup(const char *text, size_t n);
 char *rs_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -17,13 +17,13 @@ char *rs_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 rs_status rs_try_alloc(void **out, size_t count, size_t size, const char *what);
 
 /* Growable array: doubles `*items` so that index n_items is writable. RS_PUSH(array.items, array.n, array.cap, value). */
-#define RS_PUSH(items, n, cap, value)                                            \
-    do {                                                                         \
-        if ((n) == (cap)) {                                                      \
-            (cap) = (cap) ? 2 * (cap) : 8;                                       \
-            (items) = rs_realloc((items), (size_t)(cap), sizeof *(items));       \
-        }                                                                        \
-        (items)[(n)++] = (value);                                                \
+#define RS_PUSH(items, n, cap, value)                                                                                                      \
+    do {                                                                                                                                   \
+        if ((n) == (cap)) {                                                                                                                \
+            (cap) = (cap) ? 2 * (cap) : 8;                                                                                                 \
+            (items) = rs_realloc((items), (size_t)(cap), sizeof *(items));                                                                 \
+        }                                                                                                                                  \
+        (items)[(n)++] = (value);                                                                                                          \
     } while (0)
 
 #endif

@@ -11,8 +11,8 @@
 #include "base/text.h"
 
 typedef enum rs_param_kind {
-    RS_PARAM_NUMBER,  /* fp64 */
-    RS_PARAM_INT,     /* int64 */
+    RS_PARAM_NUMBER, /* fp64 */
+    RS_PARAM_INT,    /* int64 */
     RS_PARAM_BOOL,
     RS_PARAM_STRING,
     RS_PARAM_CHOICE,  /* a string out of `choices` */
@@ -22,25 +22,25 @@ typedef enum rs_param_kind {
 } rs_param_kind;
 
 typedef struct rs_param_spec {
-    const char *name;       /* NULL ends a table */
+    const char *name; /* NULL ends a table */
     rs_param_kind kind;
-    double min, max;        /* inclusive bounds of a number, an int, each element of a vector; both 0: unbounded;
-                             * max not above min: no upper bound (so {.min = 1} is "at least 1") */
-    bool min_open;          /* the lower bound itself is refused (temperature > 0) */
-    const char *choices;    /* "freeze|remove|slow|gain" */
-    const char *fallback;   /* default, as it would stand in YAML (lists: "[1, 2]"); NULL: none (stays unset); "required";
-                             * "model.rope_theta", "model.max_position_embeddings": taken from the checkpoint */
-    const char *help;       /* half a line; units */
+    double min, max;      /* inclusive bounds of a number, an int, each element of a vector; both 0: unbounded;
+                           * max not above min: no upper bound (so {.min = 1} is "at least 1") */
+    bool min_open;        /* the lower bound itself is refused (temperature > 0) */
+    const char *choices;  /* "freeze|remove|slow|gain" */
+    const char *fallback; /* default, as it would stand in YAML (lists: "[1, 2]"); NULL: none (stays unset); "required";
+                           * "model.rope_theta", "model.max_position_embeddings": taken from the checkpoint */
+    const char *help;     /* half a line; units */
 } rs_param_spec;
 
 typedef struct rs_param_value {
-    bool set;          /* given by the user or filled from the default */
-    bool given;        /* given by the user */
-    double number;     /* NUMBER; BOOL as 0 or 1; INT too (all of them fit 2^53) */
-    char *string;      /* STRING, CHOICE; BAND: "wavelength" or "pairs". Owned */
-    double *vector;    /* VECTOR, BAND. Owned */
-    char **strings;    /* STRINGS. Owned, each too */
-    size_t n;          /* elements of vector or strings */
+    bool set;       /* given by the user or filled from the default */
+    bool given;     /* given by the user */
+    double number;  /* NUMBER; BOOL as 0 or 1; INT too (all of them fit 2^53) */
+    char *string;   /* STRING, CHOICE; BAND: "wavelength" or "pairs". Owned */
+    double *vector; /* VECTOR, BAND. Owned */
+    char **strings; /* STRINGS. Owned, each too */
+    size_t n;       /* elements of vector or strings */
 } rs_param_value;
 
 /* The values of one entry; values[i] belongs to specs[i]. */
@@ -58,7 +58,7 @@ void rs_params_free(rs_params *params);
 int rs_param_find(const rs_param_spec *specs, const char *name);
 /* The value of a key that the table has (asserted). */
 const rs_param_value *rs_param_get(const rs_params *params, const char *name);
-double rs_param_number(const rs_params *params, const char *name); /* NUMBER, INT, BOOL; asserts that it is set */
+double rs_param_number(const rs_params *params, const char *name);      /* NUMBER, INT, BOOL; asserts that it is set */
 const char *rs_param_string(const rs_params *params, const char *name); /* NULL where unset */
 bool rs_param_is_set(const rs_params *params, const char *name);
 

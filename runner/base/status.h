@@ -5,8 +5,8 @@
 
 typedef enum rs_status {
     RS_OK = 0,
-    RS_INVALID,  /* the user's to correct: config, option, checkpoint, tokenizer, data file, output folder; exit 2 */
-    RS_IO,       /* the system refused a read, write or device; exit 1 (75 where the run can be resumed) */
+    RS_INVALID, /* the user's to correct: config, option, checkpoint, tokenizer, data file, output folder; exit 2 */
+    RS_IO,      /* the system refused a read, write or device; exit 1 (75 where the run can be resumed) */
     RS_NO_MEMORY,
     RS_INTERNAL, /* a bug or a broken peer; exit 1 */
     RS_STOPPED   /* asked to stop (signal); exit 75 */
@@ -20,17 +20,17 @@ const char *rs_error_message(void);
 void rs_error_clear(void);
 
 /* Pass a failure up: by return, or through the function's single `out:` label (which needs a local `rs_status status`). */
-#define RS_TRY(expr)                                  \
-    do {                                              \
-        rs_status rs_try_status_ = (expr);            \
-        if (rs_try_status_ != RS_OK)                  \
-            return rs_try_status_;                    \
+#define RS_TRY(expr)                                                                                                                       \
+    do {                                                                                                                                   \
+        rs_status rs_try_status_ = (expr);                                                                                                 \
+        if (rs_try_status_ != RS_OK)                                                                                                       \
+            return rs_try_status_;                                                                                                         \
     } while (0)
-#define RS_TRY_OUT(expr)                              \
-    do {                                              \
-        status = (expr);                              \
-        if (status != RS_OK)                          \
-            goto out;                                 \
+#define RS_TRY_OUT(expr)                                                                                                                   \
+    do {                                                                                                                                   \
+        status = (expr);                                                                                                                   \
+        if (status != RS_OK)                                                                                                               \
+            goto out;                                                                                                                      \
     } while (0)
 
 #endif

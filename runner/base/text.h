@@ -8,7 +8,7 @@
 /* A byte string that grows; data is always NUL-terminated once anything was appended. Zero-initialise; free with rs_text_free. */
 typedef struct rs_text {
     char *data;
-    size_t n;   /* bytes, without the NUL */
+    size_t n; /* bytes, without the NUL */
     size_t cap;
 } rs_text;
 

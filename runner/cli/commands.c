@@ -1,0 +1,270 @@
+#include "cli/commands.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "model/tokenizer.h"
+#include "model/transformer.h"
+#include "plan/plan.h"
+#include "report/report.h"
+#include "version.h"
+
+/* --- check --- */
+
+/* The checkpoint's headers against the model's description; *found: there is a checkpoint at all. */
+static rs_status check_checkpoint(const rs_model *model, bool *found)
+{
+    rs_tensor_store *store = NULL;
+    *found = rs_tensor_store_exists(model->folder);
+    if (!*found)
+        return RS_OK;
+    RS_TRY(rs_tensor_store_open(model->folder, true, &store));
+    rs_status status = rs_model_check(model, store);
+    rs_tensor_store_close(store);
+    return status;
+}
+
+static rs_status check_tokenizer(const rs_model *model)
+{
+    rs_tokenizer *tokenizer = NULL;
+    char *path = rs_format("%s/tokenizer.json", model->folder);
+    rs_status status = rs_tokenizer_load(path, &tokenizer);
+    rs_tokenizer_free(tokenizer);
+    free(path);
+    return status;
+}
+
+rs_status rs_command_check(const rs_options *options)
+{
+    rs_status status = RS_OK;
+    rs_config *config = NULL;
+    rs_model model = {0};
+    bool found;
+    RS_TRY_OUT(rs_run_load_config(&options->run, &config, &model));
+    RS_TRY_OUT(rs_run_check_tensor(config, &model, (int)rs_param_number(&config->parallel, "tensor")));
+    RS_TRY_OUT(check_checkpoint(&model, &found));
+    if (found)
+        RS_TRY_OUT(check_tokenizer(&model));
+    int64_t points = (int64_t)config->n_ropes * config->n_softmaxes * config->n_contexts * config->n_tasks;
+    printf("%s: valid; %d rope x %d softmax x %d contexts x %d tasks = %" PRId64 " points\n", config->path, config->n_ropes,
+           config->n_softmaxes, config->n_contexts, config->n_tasks, points);
+    printf("%s: %s, %" PRId64 " parameters%s\n", model.folder, model.architecture, rs_model_parameters(&model),
+           found ? "; every tensor is there in its shape" : "; no safetensors here, only config.json was checked");
+out:
+    rs_config_free(config);
+    rs_model_free(&model);
+    return status;
+}
+
+/* --- plan --- */
+
+static void print_bytes(const char *what, double bytes)
+{
+    printf("  %-34s %10.2f GiB\n", what, bytes / 1073741824.0);
+}
+
+static void print_plan(const rs_plan *plan, int ranks)
+{
+    const rs_config *config = plan->config;
+    int tensor = (int)rs_param_number(&config->parallel, "tensor");
+    rs_dtype dtype = strcmp(rs_param_string(&config->model, "dtype"), "bf16") == 0 ? RS_BF16 : RS_F32;
+    int64_t batch = (int64_t)rs_param_number(&config->parallel, "batch_tokens"), longest = 0, samples = 0;
+    rs_memory_estimate memory = rs_transformer_estimate(plan->model, dtype, tensor, batch);
+    double flops = 0, tokens = 0;
+    for (int64_t i = 0; i < plan->n_points; i++) {
+        int64_t context = rs_plan_context(plan, &plan->points[i]);
+        longest = context > longest ? context : longest;
+        samples += plan->points[i].n_samples;
+        tokens += (double)(context * plan->points[i].n_samples);
+        flops += plan->points[i].flops * (double)plan->points[i].n_samples;
+    }
+    printf("%s on %s\n", config->path, plan->model->folder);
+    printf("  %d rope x %d softmax x %d contexts x %d tasks = %" PRId64 " points, %" PRId64 " samples\n", config->n_ropes,
+           config->n_softmaxes, config->n_contexts, config->n_tasks, plan->n_points, samples);
+    printf("  %-34s %10d ranks = %d replica%s x tensor %d\n", "layout", ranks, ranks / tensor, ranks / tensor == 1 ? "" : "s", tensor);
+    printf("  %-34s %10.3g PFLOP, %.3g tokens\n", "prefill work, all points", flops / 1e15, tokens);
+    printf("memory of a rank\n");
+    print_bytes("weights", memory.weight_bytes);
+    print_bytes("keys and values, longest context", memory.kv_bytes_per_token * (double)longest);
+    print_bytes("buffers of a step", memory.step_bytes);
+    print_bytes("sum", memory.weight_bytes + memory.kv_bytes_per_token * (double)longest + memory.step_bytes);
+    printf("read from disk by a replica: %.2f GiB\n", memory.weight_bytes * tensor / 1073741824.0);
+    printf("device-hours at a sustained rate of\n");
+    const double rates[] = {0.2, 1, 100, 400};
+    for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
+        printf("  %6g TFLOP/s a rank %12.3g device-hours, %.3g h of this run\n", rates[i], flops / (rates[i] * 1e12) / 3600,
+               flops / (rates[i] * 1e12) / 3600 / ranks);
+}
+
+rs_status rs_command_plan(const rs_options *options)
+{
+    rs_status status = RS_OK;
+    rs_config *config = NULL;
+    rs_model model = {0};
+    rs_plan *plan = NULL;
+    RS_TRY_OUT(rs_run_load_config(&options->run, &config, &model));
+    int tensor = (int)rs_param_number(&config->parallel, "tensor");
+    int ranks = options->ranks ? options->ranks : tensor;
+    RS_TRY_OUT(rs_run_check_tensor(config, &model, ranks));
+    RS_TRY_OUT(rs_plan_open(config, &model, NULL, (rs_digest){0}, false, &plan));
+    rs_plan_deal(plan, options->run.shard, options->run.n_shards);
+    print_plan(plan, ranks);
+out:
+    rs_plan_close(plan);
+    rs_config_free(config);
+    rs_model_free(&model);
+    return status;
+}
+
+/* --- report, compare, merge --- */
+
+static rs_run_result verdict(const rs_report_summary *summary)
+{
+    return summary->complete ? RS_RUN_COMPLETE : RS_RUN_FAILED_POINTS;
+}
+
+rs_status rs_command_report(const rs_options *options, rs_run_result *result)
+{
+    rs_journal *journal = NULL;
+    rs_report_summary summary;
+    rs_text table = {0};
+    RS_TRY(rs_journal_read(options->positional[0], &journal));
+    rs_status status = rs_report_write(options->positional[0], journal, NULL, &summary);
+    if (status == RS_OK)
+        status = rs_report_write_table(journal, 120, &table);
+    if (status == RS_OK) {
+        fputs(table.data, stdout);
+        *result = verdict(&summary);
+    }
+    rs_text_free(&table);
+    rs_journal_close(journal);
+    return status;
+}
+
+rs_status rs_command_compare(const rs_options *options, bool *passed)
+{
+    rs_text out = {0};
+    rs_status status = rs_report_compare(options->positional[0], options->positional[1], options->gates, options->n_gates, &out, passed);
+    if (status == RS_OK && out.n)
+        fputs(out.data, stdout);
+    rs_text_free(&out);
+    return status;
+}
+
+rs_status rs_command_merge(const rs_options *options, rs_run_result *result)
+{
+    rs_report_summary summary;
+    char **folders = rs_alloc((size_t)options->n_positional, sizeof *folders);
+    for (int i = 0; i < options->n_positional; i++)
+        folders[i] = rs_strdup(options->positional[i]);
+    rs_status status = rs_report_merge(folders, options->n_positional, options->run.output, &summary);
+    if (status == RS_OK) {
+        printf("%d points: %d done, %d failed, %d missing\n%s/report.yaml\n", summary.points, summary.done, summary.failed, summary.missing,
+               options->run.output);
+        *result = verdict(&summary);
+    }
+    for (int i = 0; i < options->n_positional; i++)
+        free(folders[i]);
+    free(folders);
+    return status;
+}
+
+/* --- list, tokenize, version --- */
+
+static void print_params(const rs_param_spec *specs)
+{
+    for (const rs_param_spec *spec = specs; spec->name; spec++)
+        printf("    %-34s %s%s%s\n", spec->name, spec->help, spec->fallback ? "; default " : "", spec->fallback ? spec->fallback : "");
+}
+
+static void list_ropes(void)
+{
+    for (const rs_rope_variant *const *v = rs_rope_variants; *v; v++) {
+        printf("%-16s %s\n    source: %s\n", (*v)->name, (*v)->summary, (*v)->source);
+        print_params((*v)->params);
+    }
+}
+
+static void list_softmaxes(void)
+{
+    for (const rs_softmax_policy *const *p = rs_softmax_policies; *p; p++) {
+        printf("%-16s %s\n    source: %s\n", (*p)->name, (*p)->summary, (*p)->source);
+        print_params((*p)->params);
+    }
+}
+
+static void list_tasks(void)
+{
+    printf("every task\n");
+    print_params(rs_task_common_params);
+    for (const rs_task *const *t = rs_tasks; *t; t++) {
+        printf("%-16s %s\n    source: %s\n    chance: %s\n", (*t)->name, (*t)->summary, (*t)->source, (*t)->chance);
+        print_params((*t)->params);
+    }
+}
+
+rs_status rs_command_list(const rs_options *options)
+{
+    static const char *const names[] = {"rope", "softmax", "tasks", "config"};
+    const char *what = options->positional[0];
+    if (strcmp(what, "rope") == 0) {
+        list_ropes();
+    } else if (strcmp(what, "softmax") == 0) {
+        list_softmaxes();
+    } else if (strcmp(what, "tasks") == 0) {
+        list_tasks();
+    } else if (strcmp(what, "config") == 0) {
+        rs_text text = {0};
+        rs_config_write_reference(&text);
+        fputs(text.data, stdout);
+        rs_text_free(&text);
+    } else {
+        const char *nearest = rs_nearest(what, names, sizeof names / sizeof *names);
+        return rs_fail(RS_INVALID, "list: '%s' is none of rope, softmax, tasks, config%s%s%s", what, nearest ? "; did you mean " : "",
+                       nearest ? nearest : "", nearest ? "?" : "");
+    }
+    return RS_OK;
+}
+
+static rs_status read_all(FILE *in, rs_text *out)
+{
+    char chunk[65536];
+    for (size_t n; (n = fread(chunk, 1, sizeof chunk, in)) > 0;)
+        rs_text_append(out, chunk, n);
+    if (ferror(in))
+        return rs_fail(RS_IO, "standard input: %s", strerror(errno));
+    return RS_OK;
+}
+
+rs_status rs_command_tokenize(const rs_options *options)
+{
+    rs_status status = RS_OK;
+    rs_tokenizer *tokenizer = NULL;
+    rs_text text = {0}, line = {0};
+    rs_tokens tokens = {0};
+    char *path = rs_format("%s/tokenizer.json", options->positional[0]);
+    RS_TRY_OUT(rs_tokenizer_load(path, &tokenizer));
+    RS_TRY_OUT(read_all(stdin, &text));
+    RS_TRY_OUT(rs_tokenizer_encode(tokenizer, text.data ? text.data : "", text.n, &tokens));
+    for (size_t i = 0; i < tokens.n; i++)
+        rs_text_printf(&line, "%s%" PRId32, i ? " " : "", tokens.ids[i]);
+    rs_text_puts(&line, "\n");
+    fputs(line.data, stdout);
+out:
+    rs_tokenizer_free(tokenizer);
+    rs_tokens_free(&tokens);
+    rs_text_free(&text);
+    rs_text_free(&line);
+    free(path);
+    return status;
+}
+
+void rs_command_version(void)
+{
+    printf("ropesweep %s (%s)\ncpu: %s\n", RS_VERSION, RS_COMMIT, rs_backend_cpu_describe());
+}

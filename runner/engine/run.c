@@ -1,0 +1,527 @@
+#include "engine/run.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "engine/dispatch.h"
+#include "engine/stop.h"
+#include "engine/worker.h"
+#include "model/tokenizer.h"
+#include "model/transformer.h"
+#include "plan/plan.h"
+#include "report/report.h"
+
+/* After a stop, replicas finish their step; past this the job is ended. Slurm's default wait after SIGTERM is 30 s. */
+enum { GRACE_SECONDS = 20, HOST_BYTES = 64, TABLE_WIDTH = 120 };
+
+typedef struct run {
+    rs_comm *world, *group, *messages;
+    const rs_run_options *options;
+    bool *speaks;
+    rs_config *config;
+    rs_model model;
+    rs_tokenizer *tokenizer;
+    rs_tensor_store *store;
+    rs_plan *plan;
+    rs_transformer *transformer;
+    rs_worker *worker;
+    /* rank 0 only */
+    char *folder;
+    rs_journal *journal;
+    rs_unit *units;
+    rs_progress *progress;
+    rs_run_facts facts;
+    struct timespec started;
+    bool unchanged; /* everything stood there already: nothing is written */
+    /* every rank */
+    int64_t n_units;
+    int tensor, replicas;
+    bool drop; /* a stop was asked for: leave the loop */
+    bool told; /* the server knows of this rank's signal */
+} run;
+
+/* --- agreement --- */
+
+/* The phase ends alike on every rank: with RS_OK, or with the failure of the lowest rank that has one; that rank speaks. */
+static rs_status agree(run *r, rs_status mine)
+{
+    int size = rs_comm_size(r->world), rank = rs_comm_rank(r->world);
+    int *all = rs_alloc((size_t)size, sizeof *all), status = (int)mine;
+    rs_status rc = rs_comm_gather(r->world, &status, sizeof status, all);
+    *r->speaks = false;
+    for (int i = 0; rc == RS_OK && i < size; i++)
+        if (all[i] != RS_OK) {
+            *r->speaks = i == rank;
+            rc = (rs_status)all[i];
+        }
+    free(all);
+    return rc;
+}
+
+static void now_text(char text[32])
+{
+    time_t t = time(NULL);
+    struct tm tm;
+    strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
+}
+
+/* --- phase 1: what the files say --- */
+
+char *rs_run_output_folder(const rs_run_options *options, const rs_config *config)
+{
+    if (options->output)
+        return rs_strdup(options->output);
+    const char *output = rs_param_string(&config->run, "output");
+    return rs_param_get(&config->run, "output")->given ? rs_path_join(config->folder, output) : rs_strdup(output);
+}
+
+rs_status rs_run_check_tensor(const rs_config *config, const rs_model *model, int ranks)
+{
+    int tensor = (int)rs_param_number(&config->parallel, "tensor");
+    if (model->heads % tensor != 0)
+        return rs_config_fail_at(config, "parallel.tensor", "tensor: %d does not divide the model's %d attention heads", tensor,
+                                 model->heads);
+    if (ranks % tensor != 0)
+        return rs_config_fail_at(config, "parallel.tensor",
+                                 "tensor: %d does not divide the %d rank%s of this run (start it with a multiple of %d)", tensor, ranks,
+                                 ranks == 1 ? "" : "s", tensor);
+    return RS_OK;
+}
+
+rs_status rs_run_load_config(const rs_run_options *options, rs_config **config, rs_model *model)
+{
+    RS_TRY(rs_config_load(options->config_path, options->overrides, options->n_overrides, config));
+    for (int i = 0; options->limit > 0 && i < (*config)->n_tasks; i++) {
+        rs_params *common = &(*config)->tasks[i].common;
+        if (rs_param_number(common, "samples") > (double)options->limit)
+            RS_TRY(rs_param_set_number(common, rs_param_find(common->specs, "samples"), (double)options->limit));
+    }
+    char *folder = rs_path_join((*config)->folder, rs_param_string(&(*config)->model, "path"));
+    rs_status status = rs_model_load(folder, model);
+    free(folder);
+    RS_TRY(status);
+    rs_model_facts facts = rs_model_get_facts(model);
+    RS_TRY(rs_config_resolve(*config, &facts, model->head_dim));
+    if (model->rope_note)
+        for (int i = 0; i < (*config)->n_ropes; i++)
+            if (strcmp((*config)->ropes[i].variant->name, "default") == 0) {
+                rs_warn("%s: the checkpoint's own RoPE scaling (%s) is not part of `default`; list it as an entry to use it",
+                        options->config_path, model->rope_note);
+                break;
+            }
+    return RS_OK;
+}
+
+static rs_status load_files(run *r)
+{
+    RS_TRY(rs_run_load_config(r->options, &r->config, &r->model));
+    RS_TRY(rs_run_check_tensor(r->config, &r->model, rs_comm_size(r->world)));
+    char *path = rs_format("%s/tokenizer.json", r->model.folder);
+    rs_status status = rs_tokenizer_load(path, &r->tokenizer);
+    free(path);
+    RS_TRY(status);
+    if (rs_tokenizer_vocab_size(r->tokenizer) > r->model.vocab)
+        return rs_fail(RS_INVALID, "%s/tokenizer.json: %d tokens, but config.json's vocab_size is %" PRId64, r->model.folder,
+                       rs_tokenizer_vocab_size(r->tokenizer), r->model.vocab);
+    RS_TRY(rs_tensor_store_open(r->model.folder, false, &r->store));
+    return rs_model_check(&r->model, r->store);
+}
+
+static rs_status open_plan(run *r)
+{
+    struct {
+        rs_digest digest;
+        bool full;
+        int status;
+    } provenance = {.status = RS_OK};
+    if (rs_comm_rank(r->world) == 0) /* reads up to the whole checkpoint: once is enough */
+        provenance.status = (int)rs_model_digest(&r->model, r->store, &provenance.digest, &provenance.full);
+    RS_TRY(rs_comm_broadcast(r->world, &provenance, sizeof provenance, 0));
+    if (provenance.status != RS_OK)
+        return (rs_status)provenance.status;
+    return rs_plan_open(r->config, &r->model, r->tokenizer, provenance.digest, provenance.full, &r->plan);
+}
+
+/* --- phase 2: what is left to do (rank 0) --- */
+
+static const rs_plan *sort_plan; /* qsort has no context argument; used on rank 0's main thread only */
+
+static int longest_first(const void *a, const void *b)
+{
+    const rs_unit *u = a, *v = b;
+    double fu = sort_plan->points[u->point].flops, fv = sort_plan->points[v->point].flops;
+    if (fu != fv)
+        return fu < fv ? 1 : -1;
+    if (u->point != v->point)
+        return u->point < v->point ? -1 : 1;
+    return u->doc_id < v->doc_id ? -1 : u->doc_id > v->doc_id;
+}
+
+static void list_units(run *r, int64_t *reused)
+{
+    int64_t cap = 0;
+    *reused = 0;
+    for (int64_t p = 0; p < r->plan->n_points; p++) {
+        const rs_point *point = &r->plan->points[p];
+        for (int64_t d = 0; point->shard == r->plan->shard && d < point->n_samples; d++) {
+            if (rs_journal_find(r->journal, rs_plan_record_id(point, d)))
+                ++*reused;
+            else
+                RS_PUSH(r->units, r->n_units, cap, ((rs_unit){.point = p, .doc_id = d}));
+        }
+    }
+    sort_plan = r->plan;
+    if (r->n_units)
+        qsort(r->units, (size_t)r->n_units, sizeof *r->units, longest_first);
+}
+
+/* Takes the plan down unless it stands there already; a finished run of the same plan is left as it is. */
+static rs_status keep_plan(run *r)
+{
+    rs_text json = {0};
+    rs_status status = RS_OK;
+    rs_plan_write_json(r->plan, &json);
+    const char *old = rs_journal_plan(r->journal);
+    bool same = old && strcmp(old, json.data) == 0;
+    r->unchanged = same && r->n_units == 0 && rs_report_is_complete(r->folder);
+    if (!same)
+        status = rs_journal_write_plan(r->journal, json.data, json.n);
+    rs_text_free(&json);
+    return status;
+}
+
+static rs_status open_journal(run *r)
+{
+    int64_t reused;
+    r->folder = rs_run_output_folder(r->options, r->config);
+    RS_TRY(rs_folder_create(r->folder));
+    RS_TRY(rs_journal_open(r->folder, r->options->fresh, &r->journal));
+    list_units(r, &reused);
+    size_t before = rs_journal_count(r->journal);
+    if (before > 0 && reused == 0)
+        return rs_fail(RS_INVALID,
+                       "%s: holds %zu records of another configuration, none of which this one can use; give another --output, or --fresh "
+                       "to move them aside",
+                       r->folder, before);
+    if (reused > 0)
+        rs_info("%s: %" PRId64 " of %" PRId64 " samples are there already and are reused", r->folder, reused, reused + r->n_units);
+    return keep_plan(r);
+}
+
+static rs_status prepare_output(run *r)
+{
+    rs_status status = RS_OK;
+    if (rs_comm_rank(r->world) == 0)
+        status = open_journal(r);
+    RS_TRY(agree(r, status));
+    return rs_comm_broadcast(r->world, &r->n_units, sizeof r->n_units, 0);
+}
+
+/* --- phase 3: the work --- */
+
+static int count_threads(const run *r, int local_size)
+{
+    int asked = (int)rs_param_number(&r->config->parallel, "threads");
+    cpu_set_t set;
+    if (asked > 0 || sched_getaffinity(0, sizeof set, &set) != 0)
+        return asked > 0 ? asked : 1;
+    int mine = CPU_COUNT(&set), machine = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    /* A launcher that binds gives each rank its own cores; one that does not leaves them all to share. */
+    int n = mine < machine ? mine : mine / local_size;
+    return n > 0 ? n : 1;
+}
+
+static rs_status open_model(run *r)
+{
+    int local_rank, local_size;
+    RS_TRY(rs_comm_local(r->world, &local_rank, &local_size));
+    rs_transformer_options options = {
+        .dtype = strcmp(rs_param_string(&r->config->model, "dtype"), "bf16") == 0 ? RS_BF16 : RS_F32,
+        .n_threads = count_threads(r, local_size),
+        .max_rows = (int64_t)rs_param_number(&r->config->parallel, "batch_tokens"),
+        .deterministic = rs_param_number(&r->config->parallel, "deterministic") != 0,
+    };
+    rs_debug("rank %d: %d threads", rs_comm_rank(r->world), options.n_threads);
+    return rs_transformer_open(&r->model, r->store, &rs_backend_cpu, r->group, &options, &r->transformer);
+}
+
+static rs_status emit(void *context, rs_unit unit, const rs_record *record, const char *const *metrics)
+{
+    run *r = context;
+    rs_text json = {0};
+    rs_record_write_json(record, metrics, &json);
+    rs_status status =
+        rs_client_send_record(r->messages, unit.point, record->tokens + (record->response ? record->n_tokens : 0), json.data, json.n);
+    rs_text_free(&json);
+    return status;
+}
+
+/* What the group's first rank tells the others before each step. */
+typedef struct orders {
+    int64_t n_units;
+    int32_t drop, status;
+} orders;
+
+static void gather_orders(run *r, bool *more, orders *o, rs_unit **units)
+{
+    bool stop = false;
+    rs_status status = rs_client_stop_asked(r->messages, &stop);
+    int64_t room = rs_worker_room(r->worker);
+    if (status == RS_OK && !stop && *more && (room > 0 || rs_worker_idle(r->worker)))
+        status = rs_client_request(r->messages, room, units, &o->n_units);
+    o->drop = stop;
+    o->status = (int32_t)status;
+}
+
+/* One turn of the loop: orders, then a step. *more: the server may still have units. */
+static rs_status turn(run *r, bool *more)
+{
+    rs_status status = RS_OK;
+    orders o = {0};
+    rs_unit *units = NULL;
+    bool asks = *more && (rs_worker_room(r->worker) > 0 || rs_worker_idle(r->worker));
+    if (rs_stop_requested() && !r->told) {
+        r->told = true;
+        RS_TRY(rs_client_ask_stop(r->messages));
+    }
+    if (rs_comm_rank(r->group) == 0)
+        gather_orders(r, more, &o, &units);
+    RS_TRY_OUT(rs_comm_broadcast(r->group, &o, sizeof o, 0));
+    RS_TRY_OUT((rs_status)o.status);
+    r->drop = o.drop;
+    if (o.n_units > 0) {
+        if (units == NULL)
+            units = rs_alloc((size_t)o.n_units, sizeof *units);
+        RS_TRY_OUT(rs_comm_broadcast(r->group, units, (size_t)o.n_units * sizeof *units, 0));
+        rs_worker_add(r->worker, units, o.n_units);
+    } else if (asks) {
+        *more = false;
+    }
+    if (!r->drop)
+        status = rs_worker_step(r->worker);
+out:
+    free(units);
+    return status;
+}
+
+static rs_status work(run *r)
+{
+    bool more = true;
+    rs_worker_setup setup = {
+        .plan = r->plan,
+        .transformer = r->transformer,
+        .max_rows = (int64_t)rs_param_number(&r->config->parallel, "batch_tokens"),
+        .kv_tokens = 4 * (int64_t)rs_param_number(&r->config->parallel, "batch_tokens"),
+        .replica = rs_comm_rank(r->world) / r->tensor,
+        .emit = rs_comm_rank(r->group) == 0 ? emit : NULL,
+        .emit_context = r,
+    };
+    r->worker = rs_worker_open(&setup);
+    while (!r->drop && (more || !rs_worker_idle(r->worker)))
+        RS_TRY(turn(r, &more));
+    return RS_OK;
+}
+
+/* --- phase 4: reports (rank 0) --- */
+
+static rs_status write_reports(run *r, rs_report_summary *summary)
+{
+    char text[32];
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    now_text(text);
+    free(r->facts.finished);
+    r->facts.finished = rs_strdup(text);
+    r->facts.seconds = (double)(t.tv_sec - r->started.tv_sec) + 1e-9 * (double)(t.tv_nsec - r->started.tv_nsec);
+    return rs_report_write(r->folder, r->journal, &r->facts, summary);
+}
+
+static rs_status on_stop(void *context)
+{
+    run *r = context;
+    rs_report_summary summary;
+    rs_info("asked to stop: what is done is kept; the same command goes on from here");
+    return write_reports(r, &summary);
+}
+
+static rs_status collect_hosts(run *r)
+{
+    int size = rs_comm_size(r->world);
+    char mine[HOST_BYTES] = "", *all = rs_alloc((size_t)size, HOST_BYTES);
+    gethostname(mine, sizeof mine - 1);
+    mine[strcspn(mine, ".")] = '\0';
+    rs_status status = rs_comm_gather(r->world, mine, sizeof mine, all);
+    r->facts.hosts = rs_alloc((size_t)size, sizeof *r->facts.hosts);
+    for (int i = 0; i < size; i++) {
+        bool known = false;
+        for (int j = 0; j < r->facts.n_hosts; j++)
+            known = known || strcmp(r->facts.hosts[j], all + i * HOST_BYTES) == 0;
+        if (!known)
+            r->facts.hosts[r->facts.n_hosts++] = rs_strdup(all + i * HOST_BYTES);
+    }
+    r->facts.peak_rss_bytes = rs_alloc((size_t)size, sizeof *r->facts.peak_rss_bytes);
+    free(all);
+    return status;
+}
+
+static rs_status collect_memory(run *r)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    double mine = (double)usage.ru_maxrss * 1024.0;
+    return rs_comm_gather(r->world, &mine, sizeof mine, r->facts.peak_rss_bytes);
+}
+
+static rs_status start_server(run *r, rs_server **server)
+{
+    double flops = 0;
+    for (int64_t i = 0; i < r->n_units; i++)
+        flops += r->plan->points[r->units[i].point].flops;
+    r->progress = rs_progress_open(r->n_units, flops);
+    rs_server_setup setup = {
+        .comm = r->messages,
+        .plan = r->plan,
+        .units = r->units,
+        .n_units = r->n_units,
+        .replicas = r->replicas,
+        .tensor = r->tensor,
+        .journal = r->journal,
+        .progress = r->progress,
+        .on_stop = on_stop,
+        .on_stop_context = r,
+        .grace_seconds = GRACE_SECONDS,
+    };
+    return rs_server_start(&setup, server);
+}
+
+/* Weights, server, loop. Returns when every replica has ended. */
+static rs_status compute(run *r, bool *stopped)
+{
+    rs_server *server = NULL;
+    int rank = rs_comm_rank(r->world), heard_stop = 0;
+    RS_TRY(rs_comm_split(r->world, rank / r->tensor, &r->group));
+    RS_TRY(rs_comm_split(r->world, 0, &r->messages));
+    RS_TRY(agree(r, open_model(r)));
+    RS_TRY(agree(r, rank == 0 ? start_server(r, &server) : RS_OK));
+    rs_status status = work(r);
+    if (status != RS_OK && rs_comm_size(r->group) > 1) { /* the others of the group wait in a collective for ever */
+        fprintf(stderr, "ropesweep: rank %d: %s\n", rank, rs_error_message());
+        rs_comm_abort(r->world, 1);
+    }
+    if (rs_comm_rank(r->group) == 0) {
+        rs_status told = rs_client_done(r->messages, status);
+        status = status == RS_OK ? told : status;
+    }
+    if (rank == 0) {
+        rs_status served = rs_server_join(server, stopped);
+        heard_stop = *stopped;
+        status = status == RS_OK ? served : status;
+    }
+    RS_TRY(rs_comm_broadcast(r->world, &heard_stop, sizeof heard_stop, 0));
+    *stopped = heard_stop != 0;
+    return agree(r, status);
+}
+
+static rs_status finish(run *r, bool stopped, rs_run_result *result)
+{
+    int verdict[2] = {RS_OK, RS_RUN_COMPLETE};
+    if (r->n_units > 0)
+        RS_TRY(collect_memory(r));
+    if (rs_comm_rank(r->world) == 0) {
+        rs_report_summary summary = {0};
+        rs_text table = {0};
+        rs_status written = r->unchanged ? rs_report_summarize(r->journal, &summary) : write_reports(r, &summary);
+        verdict[0] = (int)written;
+        if (verdict[0] == RS_OK && rs_log_get_level() >= RS_LOG_NORMAL)
+            verdict[0] = (int)rs_report_write_table(r->journal, TABLE_WIDTH, &table);
+        if (table.n) {
+            fputs(table.data, stdout);
+            printf("\n%s/report.yaml\n%s/report.json\n%s/samples.jsonl\n%s/report.html\n", r->folder, r->folder, r->folder, r->folder);
+            fflush(stdout);
+        }
+        rs_text_free(&table);
+        verdict[1] = stopped ? RS_RUN_STOPPED : summary.failed > 0 || !summary.complete ? RS_RUN_FAILED_POINTS : RS_RUN_COMPLETE;
+    }
+    RS_TRY(agree(r, (rs_status)verdict[0]));
+    RS_TRY(rs_comm_broadcast(r->world, verdict, sizeof verdict, 0));
+    *result = (rs_run_result)verdict[1];
+    return RS_OK;
+}
+
+static void run_close(run *r)
+{
+    if (r->worker)
+        rs_worker_close(r->worker);
+    rs_transformer_close(r->transformer);
+    rs_plan_close(r->plan);
+    rs_tensor_store_close(r->store);
+    rs_tokenizer_free(r->tokenizer);
+    rs_model_free(&r->model);
+    rs_config_free(r->config);
+    if (r->journal)
+        rs_journal_close(r->journal);
+    if (r->progress)
+        rs_progress_close(r->progress);
+    for (int i = 0; i < r->facts.n_hosts; i++)
+        free(r->facts.hosts[i]);
+    free(r->facts.hosts);
+    free(r->facts.peak_rss_bytes);
+    free(r->facts.started);
+    free(r->facts.finished);
+    free(r->units);
+    free(r->folder);
+    rs_comm_close(r->messages);
+    rs_comm_close(r->group);
+}
+
+static rs_status run_phases(run *r, rs_run_result *result)
+{
+    bool stopped = false;
+    RS_TRY(agree(r, load_files(r)));
+    r->tensor = (int)rs_param_number(&r->config->parallel, "tensor");
+    r->replicas = rs_comm_size(r->world) / r->tensor;
+    RS_TRY(agree(r, open_plan(r)));
+    rs_plan_deal(r->plan, r->options->shard, r->options->n_shards);
+    RS_TRY(collect_hosts(r));
+    rs_stop_install();
+    RS_TRY(prepare_output(r));
+    r->facts.ranks = rs_comm_size(r->world);
+    r->facts.tensor = r->tensor;
+    r->facts.backend = rs_backend_cpu.name;
+    r->facts.device = rs_backend_cpu_describe();
+    r->facts.deterministic = rs_param_number(&r->config->parallel, "deterministic") != 0;
+    rs_status status = r->n_units > 0 ? compute(r, &stopped) : RS_OK;
+    if (status == RS_OK)
+        return finish(r, stopped, result);
+    if (r->journal) { /* what was found before the failure is worth a report; the failure itself stays the message */
+        rs_report_summary summary;
+        (void)write_reports(r, &summary);
+    }
+    *result = status == RS_IO ? RS_RUN_STOPPED : RS_RUN_COMPLETE;
+    return status;
+}
+
+rs_status rs_run(rs_comm *world, const rs_run_options *options, rs_run_result *result, bool *speaks)
+{
+    char text[32];
+    run r = {.world = world, .options = options, .speaks = speaks};
+    *speaks = rs_comm_rank(world) == 0;
+    if (rs_comm_rank(world) != 0)
+        rs_log_set_level(RS_LOG_SILENT);
+    now_text(text);
+    clock_gettime(CLOCK_MONOTONIC, &r.started);
+    r.facts.started = rs_strdup(text);
+    rs_status status = run_phases(&r, result);
+    run_close(&r);
+    return status;
+}

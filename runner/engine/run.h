@@ -1,0 +1,36 @@
+/* `ropesweep CONFIG`: the phases of a run, in order. */
+#ifndef RS_ENGINE_RUN_H
+#define RS_ENGINE_RUN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "config/config.h"
+#include "model/model.h"
+#include "sharding/comm.h"
+
+typedef struct rs_run_options {
+    const char *config_path;
+    const rs_override *overrides;
+    size_t n_overrides;
+    const char *output;  /* --output, relative to the current folder; NULL: the config's */
+    bool fresh;          /* --fresh */
+    int64_t limit;       /* --limit: samples a point at most; 0: no limit */
+    const char *backend; /* --backend; NULL: the best there is */
+    int shard, n_shards; /* --shard I/N; 0/1: all */
+} rs_run_options;
+
+typedef enum rs_run_result { RS_RUN_COMPLETE, RS_RUN_FAILED_POINTS, RS_RUN_STOPPED } rs_run_result;
+
+/* Collective over world. The message of a failure stands on the rank that reports it: *speaks says whether that is this one. */
+rs_status rs_run(rs_comm *world, const rs_run_options *options, rs_run_result *result, bool *speaks);
+
+/* What run, plan and check do alike: the config with --limit applied, and the model's description with the config resolved against it. */
+rs_status rs_run_load_config(const rs_run_options *options, rs_config **config, rs_model *model);
+/* The output folder: --output, else the config's. Freed by the caller. */
+char *rs_run_output_folder(const rs_run_options *options, const rs_config *config);
+/* `tensor` against a number of ranks and the model's heads. */
+rs_status rs_run_check_tensor(const rs_config *config, const rs_model *model, int ranks);
+
+#endif

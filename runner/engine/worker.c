@@ -1,0 +1,366 @@
+#include "engine/worker.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/memory.h"
+
+/* A sample on its way through the model. */
+typedef struct sequence {
+    rs_unit unit;
+    rs_sample sample;
+    rs_rope *own_rope; /* built for this sequence's length; NULL where the point's table serves */
+    const rs_rope *rope;
+    rs_kv *kv;
+    int64_t capacity;             /* tokens its cache holds */
+    int64_t done;                 /* tokens in the cache */
+    int64_t first_row, step_rows; /* rows in the step under way */
+    rs_tokens output;             /* generated */
+    double nll;
+    char *error;
+    double started;
+} sequence;
+
+struct rs_worker {
+    rs_worker_setup setup;
+    rs_unit *queue;
+    int64_t n_queue, queue_cap, queue_first;
+    sequence **running;
+    int64_t n_running, running_cap;
+    int64_t running_tokens, tokens_done;
+    rs_sequence *parts;     /* of a step, [max_rows] at most */
+    int32_t *ids, *targets; /* [max_rows] */
+    rs_token_result *results;
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+rs_worker *rs_worker_open(const rs_worker_setup *setup)
+{
+    rs_worker *w = rs_alloc(1, sizeof *w);
+    w->setup = *setup;
+    size_t rows = (size_t)setup->max_rows;
+    w->parts = rs_alloc(rows, sizeof *w->parts);
+    w->ids = rs_alloc(rows, sizeof *w->ids);
+    w->targets = rs_alloc(rows, sizeof *w->targets);
+    w->results = rs_alloc(rows, sizeof *w->results);
+    return w;
+}
+
+static void sequence_free(rs_worker *w, sequence *s)
+{
+    if (s->kv)
+        rs_transformer_kv_free(w->setup.transformer, s->kv);
+    rs_sample_free(&s->sample);
+    rs_tokens_free(&s->output);
+    free(s->own_rope);
+    free(s->error);
+    free(s);
+}
+
+void rs_worker_close(rs_worker *w)
+{
+    for (int64_t i = 0; i < w->n_running; i++)
+        sequence_free(w, w->running[i]);
+    free(w->running);
+    free(w->queue);
+    free(w->parts);
+    free(w->ids);
+    free(w->targets);
+    free(w->results);
+    free(w);
+}
+
+static const rs_point *point_of(const rs_worker *w, const sequence *s)
+{
+    return &w->setup.plan->points[s->unit.point];
+}
+
+int64_t rs_worker_room(const rs_worker *w)
+{
+    int64_t room = w->setup.kv_tokens - w->running_tokens;
+    for (int64_t i = w->queue_first; i < w->n_queue; i++)
+        room -= rs_plan_context(w->setup.plan, &w->setup.plan->points[w->queue[i].point]);
+    return room > 0 ? room : 0;
+}
+
+void rs_worker_add(rs_worker *w, const rs_unit *units, int64_t n)
+{
+    if (w->queue_first == w->n_queue)
+        w->queue_first = w->n_queue = 0;
+    for (int64_t i = 0; i < n; i++)
+        RS_PUSH(w->queue, w->n_queue, w->queue_cap, units[i]);
+}
+
+bool rs_worker_idle(const rs_worker *w)
+{
+    return w->n_running == 0 && w->queue_first == w->n_queue;
+}
+
+int64_t rs_worker_tokens(const rs_worker *w)
+{
+    return w->tokens_done;
+}
+
+/* --- from a sequence to its record --- */
+
+/* The answer's text, cut before the first stop string. */
+static void response_text(const rs_worker *w, const sequence *s, rs_text *out)
+{
+    rs_tokenizer_decode(w->setup.plan->tokenizer, s->output.ids, s->output.n, out);
+    size_t end = out->n;
+    for (size_t i = 0; i < s->sample.n_stops; i++) {
+        size_t length = strlen(s->sample.stops[i]);
+        const char *found = length && out->n ? memmem(out->data, out->n, s->sample.stops[i], length) : NULL;
+        if (found && (size_t)(found - out->data) < end)
+            end = (size_t)(found - out->data);
+    }
+    if (end < out->n) {
+        out->n = end;
+        out->data[end] = '\0';
+    }
+    if (out->data == NULL)
+        rs_text_append(out, "", 0);
+}
+
+static rs_status emit(rs_worker *w, sequence *s)
+{
+    if (w->setup.emit == NULL)
+        return RS_OK;
+    const rs_plan *plan = w->setup.plan;
+    const rs_point *point = point_of(w, s);
+    const rs_task *task = rs_plan_task(plan, point)->task;
+    const char *metrics[RS_MAX_METRICS + 1];
+    rs_text response = {0};
+    rs_record record = {
+        .id = rs_plan_record_id(point, s->unit.doc_id),
+        .doc_id = s->unit.doc_id,
+        .tokens = (int64_t)s->sample.tokens.n,
+        .prompt_hash = rs_digest_of(s->sample.tokens.ids, s->sample.tokens.n * sizeof *s->sample.tokens.ids),
+        .references = s->sample.references,
+        .n_references = s->sample.n_references,
+        .facts = s->sample.facts,
+        .error = s->sample.error ? s->sample.error : s->error,
+        .n_scores = (int)rs_plan_metrics(plan, point, metrics),
+        .seconds = now() - s->started,
+        .replica = w->setup.replica,
+    };
+    memcpy(record.point, point->id_hex, sizeof record.point);
+    if (record.error) {
+        record.n_scores = 0;
+    } else if (s->sample.kind == RS_SAMPLE_SCORE) {
+        record.has_nll = true;
+        record.nll = s->nll;
+        record.n_tokens = (int64_t)s->sample.tokens.n - s->sample.score_from;
+    } else {
+        response_text(w, s, &response);
+        record.response = response.data;
+        record.response_bytes = response.n;
+        record.n_tokens = (int64_t)s->output.n;
+        task->score(plan->task_states[point->task], &s->sample, response.data, response.n, record.scores);
+    }
+    rs_status status = w->setup.emit(w->setup.emit_context, s->unit, &record, metrics);
+    rs_text_free(&response);
+    return status;
+}
+
+/* --- admission --- */
+
+/* Length-dependent variants fix their table before the first token, for the length the sequence can reach. */
+static rs_status sequence_rope(const rs_worker *w, sequence *s, int64_t n_final)
+{
+    const rs_plan *plan = w->setup.plan;
+    const rs_point *point = point_of(w, s);
+    const rs_rope_entry *entry = &plan->config->ropes[point->rope];
+    s->rope = rs_plan_rope(plan, point);
+    if (!entry->variant->length_dependent || n_final == rs_plan_context(plan, point))
+        return RS_OK;
+    s->own_rope = rs_alloc(1, sizeof *s->own_rope);
+    s->rope = s->own_rope;
+    return rs_rope_build(entry->variant, &entry->params, plan->model->head_dim, n_final, s->own_rope);
+}
+
+/* Makes the sample and its cache. A sample that cannot run ends at once with its error. */
+static rs_status admit(rs_worker *w, rs_unit unit)
+{
+    rs_status status = RS_OK;
+    const rs_plan *plan = w->setup.plan;
+    const rs_point *point = &plan->points[unit.point];
+    sequence *s = rs_alloc(1, sizeof *s);
+    s->unit = unit;
+    s->started = now();
+    RS_TRY_OUT(
+        rs_plan_task(plan, point)->task->sample(plan->task_states[point->task], rs_plan_context(plan, point), unit.doc_id, &s->sample));
+    int64_t n_final = (int64_t)s->sample.tokens.n + (s->sample.kind == RS_SAMPLE_GENERATE ? s->sample.max_new_tokens : 0);
+    if (s->sample.error == NULL && s->sample.tokens.n < (s->sample.kind == RS_SAMPLE_SCORE ? 2u : 1u))
+        s->error = rs_strdup("the prompt has no token to start from");
+    if (s->sample.error || s->error) {
+        RS_TRY_OUT(emit(w, s));
+        goto out;
+    }
+    RS_TRY_OUT(sequence_rope(w, s, n_final));
+    s->capacity = n_final;
+    RS_TRY_OUT(rs_transformer_kv_open(w->setup.transformer, s->capacity, s->rope, &s->kv));
+    w->running_tokens += s->capacity;
+    RS_PUSH(w->running, w->n_running, w->running_cap, s);
+    return RS_OK;
+out:
+    sequence_free(w, s);
+    return status;
+}
+
+static rs_status admit_all(rs_worker *w)
+{
+    while (w->queue_first < w->n_queue) {
+        rs_unit unit = w->queue[w->queue_first];
+        int64_t need = rs_plan_context(w->setup.plan, &w->setup.plan->points[unit.point]);
+        if (w->n_running > 0 && w->running_tokens + need > w->setup.kv_tokens)
+            break;
+        w->queue_first++;
+        RS_TRY(admit(w, unit));
+    }
+    return RS_OK;
+}
+
+/* --- one step --- */
+
+static bool decoding(const sequence *s)
+{
+    return s->sample.kind == RS_SAMPLE_GENERATE && s->done >= (int64_t)s->sample.tokens.n;
+}
+
+/* Rows that a sequence still has to pass before it decodes or ends: the last token of a scored text predicts nothing. */
+static int64_t prefill_left(const sequence *s)
+{
+    int64_t rows = (int64_t)s->sample.tokens.n - (s->sample.kind == RS_SAMPLE_SCORE ? 1 : 0);
+    return rows - s->done;
+}
+
+static void put_rows(rs_worker *w, sequence *s, int64_t first_row, int64_t rows)
+{
+    int64_t n = (int64_t)s->sample.tokens.n;
+    for (int64_t i = 0; i < rows; i++) {
+        int64_t position = s->done + i, next = position + 1;
+        int32_t target = RS_TARGET_NONE;
+        if (s->sample.kind == RS_SAMPLE_SCORE && next >= s->sample.score_from)
+            target = s->sample.tokens.ids[next];
+        else if (s->sample.kind == RS_SAMPLE_GENERATE && next >= n)
+            target = RS_TARGET_GREEDY;
+        w->ids[first_row + i] = position < n ? s->sample.tokens.ids[position] : s->output.ids[position - n];
+        w->targets[first_row + i] = target;
+    }
+    s->first_row = first_row;
+    s->step_rows = rows;
+}
+
+static int64_t pack(rs_worker *w, int *n_parts)
+{
+    int64_t row = 0;
+    *n_parts = 0;
+    for (int pass = 0; pass < 2; pass++) /* decode rows first: they keep caches from growing old */
+        for (int64_t i = 0; i < w->n_running; i++) {
+            sequence *s = w->running[i];
+            if (pass == 0)
+                s->step_rows = 0;
+            if (decoding(s) != (pass == 0) || row == w->setup.max_rows)
+                continue;
+            int64_t rows = pass == 0 ? 1 : prefill_left(s);
+            rows = rows < w->setup.max_rows - row ? rows : w->setup.max_rows - row;
+            put_rows(w, s, row, rows);
+            w->parts[(*n_parts)++] = (rs_sequence){
+                .first_row = row,
+                .n_rows = rows,
+                .position = s->done,
+                .kv = s->kv,
+                .rope = s->rope,
+                .softmax = &w->setup.plan->softmaxes[point_of(w, s)->softmax],
+            };
+            row += rows;
+        }
+    return row;
+}
+
+static bool ends_generation(const rs_worker *w, const sequence *s)
+{
+    if ((int64_t)s->output.n >= s->sample.max_new_tokens)
+        return true;
+    if (s->sample.n_stops == 0)
+        return false;
+    rs_text text = {0};
+    bool found = false;
+    rs_tokenizer_decode(w->setup.plan->tokenizer, s->output.ids, s->output.n, &text);
+    for (size_t i = 0; i < s->sample.n_stops && !found; i++)
+        found = text.n && s->sample.stops[i][0] && memmem(text.data, text.n, s->sample.stops[i], strlen(s->sample.stops[i]));
+    rs_text_free(&text);
+    return found;
+}
+
+static bool is_eos(const rs_model *model, int32_t id)
+{
+    for (int i = 0; i < model->n_eos; i++)
+        if (model->eos[i] == id)
+            return true;
+    return false;
+}
+
+/* Takes a step's results in; returns whether the sequence has ended. */
+static bool take_results(rs_worker *w, sequence *s)
+{
+    for (int64_t i = 0; i < s->step_rows; i++) {
+        const rs_token_result *result = &w->results[s->first_row + i];
+        if (w->targets[s->first_row + i] == RS_TARGET_NONE)
+            continue;
+        if (!result->finite) {
+            s->error = rs_format("non-finite logits at position %" PRId64, s->done + i);
+            return true;
+        }
+        s->nll += result->nll;
+        if (s->sample.kind == RS_SAMPLE_GENERATE) {
+            s->done += s->step_rows;
+            if (is_eos(w->setup.plan->model, result->best_id))
+                return true;
+            RS_PUSH(s->output.ids, s->output.n, s->output.cap, result->best_id);
+            return ends_generation(w, s);
+        }
+    }
+    s->done += s->step_rows;
+    return s->sample.kind == RS_SAMPLE_SCORE && prefill_left(s) == 0;
+}
+
+rs_status rs_worker_step(rs_worker *w)
+{
+    int n_parts;
+    RS_TRY(admit_all(w));
+    int64_t rows = pack(w, &n_parts);
+    if (rows == 0)
+        return RS_OK;
+    RS_TRY(rs_transformer_step(w->setup.transformer, w->parts, n_parts, w->ids, w->targets, rows, w->results));
+    w->tokens_done += rows;
+    int64_t kept = 0;
+    for (int64_t i = 0; i < w->n_running; i++) {
+        sequence *s = w->running[i];
+        if (s->step_rows == 0 || !take_results(w, s)) {
+            w->running[kept++] = s;
+            continue;
+        }
+        rs_status status = emit(w, s);
+        w->running_tokens -= s->capacity;
+        sequence_free(w, s);
+        if (status != RS_OK) {
+            memmove(&w->running[kept], &w->running[i + 1], (size_t)(w->n_running - i - 1) * sizeof *w->running);
+            w->n_running += kept - i - 1;
+            return status;
+        }
+    }
+    w->n_running = kept;
+    return RS_OK;
+}
