@@ -158,8 +158,15 @@ static rs_status build_sparsemax(const rs_params *params, rs_softmax *out)
     return RS_OK;
 }
 
+/* Above 2 a weight rises from the threshold with infinite slope: rounding there, (6e-8)^(1/(alpha-1)) in fp32, would show. */
 static const rs_param_spec entmax_params[] = {
-    {.name = "alpha", .kind = RS_PARAM_NUMBER, .min = 1, .min_open = true, .fallback = "1.5", .help = "towards 1: softmax; 2: sparsemax"},
+    {.name = "alpha",
+     .kind = RS_PARAM_NUMBER,
+     .min = 1,
+     .max = 2,
+     .min_open = true,
+     .fallback = "1.5",
+     .help = "above 1 (softmax) to 2 (sparsemax)"},
     ROWS_END,
 };
 

@@ -1,6 +1,6 @@
 /* alibi: no rotation; a penalty on the scaled logit, linear in the distance, steeper for earlier heads.
  *   bias = -slope_h (m - j),  slope_h = 2^(-8 h / H), h = 1..H
- * Press et al., arXiv 2108.12409, section 3. The slopes follow the formula for any H (the paper's code interpolates where H is
+ * Press et al., arXiv 2108.12409. The slopes follow the formula for any H (the paper's code interpolates where H is
  * not a power of two). */
 #include "kernels/rope.h"
 #include "kernels/rope_variants/params.h"

@@ -1,7 +1,7 @@
 /* dca: dual chunk attention. Keys keep their place within a chunk; a query's position depends on how far back the key's chunk lies.
  *   c = chunk (default floor(3 L / 4)), S = c - floor(L / 8);  key j: j % S;
  *   query m: same chunk m % S;  previous chunk min(m % S + S, c);  older min(2 S - 1, c)
- * An et al., arXiv 2402.17463, section 3. L is original_max_position_embeddings whether or not chunk is given.
+ * An et al., arXiv 2402.17463. L is original_max_position_embeddings whether or not chunk is given.
  * Runs: older chunks, the previous chunk, the query's own. One key set. */
 #include <math.h>
 

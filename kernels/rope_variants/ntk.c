@@ -1,7 +1,7 @@
 /* ntk and dynamic: plain RoPE on a larger base, so that the slowest pair is slowed by the factor and the fastest not at all.
  *   ntk:      b' = b * s^(d/(d-2))
  *   dynamic:  b' = b * (s n/L - (s-1))^(d/(d-2)),  n = max(final length, L)
- * bloc97, "NTK-aware scaled RoPE" (2023), and emozilla's dynamic form; YaRN, arXiv 2309.00071, definition 1 and section 3.3;
+ * bloc97, "NTK-aware scaled RoPE" (2023), and emozilla's dynamic form; YaRN, arXiv 2309.00071;
  * transformers `_compute_dynamic_ntk_parameters`. Two differences from transformers, on purpose: L is
  * original_max_position_embeddings where that is given (there: always the config's maximum), and n is the final length of the
  * sequence, not the length so far: one table a sequence, so prompt and continuation are rotated alike. */
@@ -20,6 +20,8 @@ static rs_status fill(const rs_params *params, double stretch, rs_rope *out)
     if (d <= 2)
         return rs_fail(RS_INVALID, "ntk and dynamic need a head_dim above 2 (their exponent is d/(d-2)), not %d", d);
     double base = rs_param_number(params, "rope_theta") * pow(stretch, (double)d / (d - 2));
+    if (!isfinite(base))
+        return rs_fail(RS_INVALID, "factor %g is too large: the base of the frequencies overflows", rs_param_number(params, "factor"));
     rs_rope_fill_default(base, d, out->inv_freq);
     return RS_OK;
 }
@@ -49,7 +51,7 @@ const rs_rope_variant rs_rope_variant_ntk = {
 const rs_rope_variant rs_rope_variant_dynamic = {
     .name = "dynamic",
     .summary = "NTK-aware with the factor grown from the sequence's final length",
-    .source = "emozilla 2023; arXiv 2309.00071, section 3.3",
+    .source = "emozilla 2023; arXiv 2309.00071",
     .params = params_of_dynamic,
     .build = build_dynamic,
     .length_dependent = true,

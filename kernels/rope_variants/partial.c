@@ -1,6 +1,6 @@
 /* partial: the first fraction p of the dimensions rotates as a smaller RoPE of its own; the rest passes through.
  *   dr = int(d p), even;  inv_freq[k] = b^(-2k/dr), pairs (k, k + dr/2)
- * GPT-NeoX (arXiv 2204.06745, section 2.1.1); transformers partial_rotary_factor with the default type.
+ * GPT-NeoX (arXiv 2204.06745); transformers partial_rotary_factor with the default type.
  * dr = 0 is NoPE, written as a full table of pairs that do not rotate, so that no kernel meets an empty table. */
 #include "kernels/rope.h"
 #include "kernels/rope_variants/params.h"

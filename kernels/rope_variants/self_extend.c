@@ -1,6 +1,6 @@
 /* self_extend: exact positions near, positions grouped by G far, so that far distances stay within what was trained.
  *   rel = m - j;  rel < w: rel;  else floor(m/G) - floor(j/G) + w - floor(w/G)
- * Jin et al., arXiv 2401.01325, section 3.3 and the authors' code (group_size_2 - group_size_2 // group_size_1).
+ * Jin et al., arXiv 2401.01325 and the authors' code (group_size_2 - group_size_2 // group_size_1).
  * Runs: far (keys grouped), near (keys plain). Key sets: 0 plain, 1 grouped. */
 #include "kernels/rope.h"
 #include "kernels/rope_variants/params.h"

@@ -4,7 +4,7 @@
  *   inv_freq[k] = (g_k / s) ramp_k + g_k (1 - ramp_k)
  *   gm(s, m) = 1 if s <= 1 else 0.1 m ln s + 1
  *   a = attention_factor, else gm(s, mscale) / gm(s, mscale_all_dim) if both are given, else gm(s, 1)
- * Peng et al., arXiv 2309.00071, sections 3.2 and 3.4; transformers `_compute_yarn_parameters`, from which come index
+ * Peng et al., arXiv 2309.00071; transformers `_compute_yarn_parameters`, from which come index
  * ramp, truncate, the mscale keys (DeepSeek), and that a beta or mscale of 0 counts as absent. */
 #include <math.h>
 
