@@ -15,6 +15,7 @@
 
 typedef struct rs_place {
     int line, column; /* from 1; 0: not from the file (--set, default) */
+    const char *set;  /* "--set key=value" where that gave it, else NULL; borrowed from the config */
 } rs_place;
 
 typedef struct rs_rope_entry {
@@ -37,11 +38,11 @@ typedef struct rs_task_entry {
 } rs_task_entry;
 
 typedef struct rs_config {
-    char *path, *folder;   /* of the file; relative paths are relative to folder */
-    rs_params run;         /* seed, output */
-    rs_params model;       /* path, dtype */
-    rs_params parallel;    /* tensor, batch_tokens, threads, deterministic */
-    rs_rope_entry *ropes;  /* expanded: one entry a point axis value */
+    char *path, *folder;  /* of the file; relative paths are relative to folder */
+    rs_params run;        /* seed, output: the keys that stand at the top of the file */
+    rs_params model;      /* path, dtype */
+    rs_params parallel;   /* tensor, batch_tokens, threads, deterministic */
+    rs_rope_entry *ropes; /* expanded: one entry a point axis value */
     int n_ropes;
     rs_softmax_entry *softmaxes;
     int n_softmaxes;
@@ -49,7 +50,10 @@ typedef struct rs_config {
     int n_contexts;
     rs_task_entry *tasks;
     int n_tasks;
-    int baseline_rope, baseline_softmax; /* indices; the first of each axis where `baseline` is absent */
+    int baseline_rope, baseline_softmax; /* indices, known after rs_config_resolve; 0 where `baseline` is absent */
+    rs_rope_entry wanted_rope;           /* baseline.rope as written; variant NULL: absent */
+    rs_softmax_entry wanted_softmax;
+    struct rs_yaml *yaml; /* the file as read, for the places of later errors */
 } rs_config;
 
 extern const rs_param_spec rs_config_run_params[], rs_config_model_params[], rs_config_parallel_params[];
@@ -58,18 +62,24 @@ typedef struct rs_override { /* --set key=value: key dotted ("model.dtype", "swe
     const char *key, *value;
 } rs_override;
 
-/* Parses and validates. RS_INVALID with "FILE:LINE:COLUMN: what, the offending text, the nearest valid name".
- * Params of ropes and softmaxes are checked for kinds and bounds, and filled but for "model.*" defaults. */
+/* Parses and validates. RS_INVALID with "FILE:LINE:COLUMN: what ('offending text'), did you mean 'name'?"; for a value that --set gave,
+ * "--set key=value: what ...". Params of ropes and softmaxes are checked for kinds and bounds, and filled but for "model.*" defaults. */
 rs_status rs_config_load(const char *path, const rs_override *overrides, size_t n_overrides, rs_config **out);
-void rs_config_free(rs_config *config);
+void rs_config_free(rs_config *config); /* NULL is fine */
 
-/* Fills "model.*" defaults once the model's facts are known and builds every rope and softmax once (head_dim, each context as n_final), so that impossible
- * entries fail with their place. Refuses duplicate points (two rope entries that fill to the same values, ...). */
+/* The output folder, relative to the current folder: `output` is relative to the config's folder, its default to the current one.
+ * Freed by the caller. */
+char *rs_config_output(const rs_config *config);
+
+/* Fills "model.*" defaults once the model's facts are known and builds every rope and softmax once (head_dim, each context as n_final), so
+ * that impossible entries fail with their place. Refuses duplicate points (two rope entries that fill to the same values, ...). */
 rs_status rs_config_resolve(rs_config *config, const rs_model_facts *facts, int head_dim);
 
-/* Fails with the place of entry or key put in front of `what`: how later phases report what only they can know
- * (tensor that does not divide the heads). key: "parallel.tensor". */
+/* Fails with the place of a key (that of its nearest parent in the file where it is a default) put in front of `what`: how later phases
+ * report what only they can know (tensor that does not divide the heads). key: "parallel.tensor", "tasks.0.text". RS_INVALID. */
 rs_status rs_config_fail_at(const rs_config *config, const char *key, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The same for the place of an entry. */
+rs_status rs_config_fail_place(const rs_config *config, rs_place place, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* The effective configuration as one JSON object (keys in file order of fields.c), for report and content comparison; `out` is appended. */
 void rs_config_write_json(const rs_config *config, rs_text *out);
@@ -80,7 +90,8 @@ void rs_softmax_entry_write_json(const rs_softmax_entry *entry, rs_text *out);
 void rs_rope_entry_write_label(const rs_rope_entry *entry, rs_text *out);
 void rs_softmax_entry_write_label(const rs_softmax_entry *entry, rs_text *out);
 
-/* The field tables as Markdown (docs/config.md) and as the lines of --help. */
+/* The field tables as Markdown (docs/config.md), and as the lines of --help. */
 void rs_config_write_reference(rs_text *out);
+void rs_config_write_help(rs_text *out);
 
 #endif
