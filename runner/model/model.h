@@ -29,11 +29,11 @@ typedef struct rs_model {
     float attention_scale;         /* 1/sqrt(head_dim) */
     float final_cap;               /* 0: none */
     int32_t bos;                   /* -1 if the files name none */
-    int32_t *eos;                  /* [n_eos] tokens that end a generation (config.json, generation_config.json); owned */
+    int32_t *eos;                  /* [n_eos] tokens that end a generation, of config.json and generation_config.json; owned */
     int n_eos;
 } rs_model;
 
-/* Reads folder/config.json (and generation_config.json if there). RS_INVALID with file and key: a missing required key (model_type, hidden_size,
+/* Reads folder/config.json (transformers' own defaults where it is silent; and generation_config.json if there). RS_INVALID with file and key: a missing required key (model_type, hidden_size,
  * intermediate_size, num_hidden_layers, num_attention_heads, vocab_size), an unsupported model_type or setting, impossible shapes. */
 rs_status rs_model_load(const char *folder, rs_model *out);
 void rs_model_free(rs_model *model);
@@ -48,7 +48,9 @@ rs_status rs_model_check(const rs_model *model, const rs_tensor_store *store);
 /* Names of tensors. layer from 0. buffer: 128 bytes; returned. */
 const char *rs_model_layer_tensor(int layer, const char *part, char buffer[128]); /* part: "self_attn.q_proj" -> model.layers.3.self_attn.q_proj.weight */
 
-/* Digest of config.json's bytes, the weights' digest and the tokenizer's file: what a record's content id names as the model. */
+/* Digest of what config.json says about the arithmetic, the weights and tokenizer.json: what a record's content id names as the model. The maximum
+ * context is not part of it. store NULL (`plan` without weights) or no tokenizer.json: another digest, of what is there. full: as
+ * rs_tensor_store_digest. */
 rs_status rs_model_digest(const rs_model *model, const rs_tensor_store *store, rs_digest *out, bool *full);
 
 #endif
