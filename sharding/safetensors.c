@@ -19,6 +19,7 @@
 
 enum {
     MAX_INDEX_BYTES = 64 << 20,
+    WORTH_A_WARNING = 64 << 20,  /* bytes copied into every rank's memory */
     FULL_DIGEST_BYTES = 1 << 30, /* checkpoints up to this size are digested whole */
     SAMPLE_ENDS = 64 << 10,      /* of larger ones: bytes at each tensor's ends, */
     SAMPLE_BETWEEN = 4 << 10,    /* and so many at every */
@@ -181,7 +182,7 @@ static rs_status copy_unaligned(rs_tensor_store *store)
         copied += tensor->bytes;
         where = tensor->file;
     }
-    if (where)
+    if (copied >= WORTH_A_WARNING)
         rs_warn("%s: tensors that are not aligned to their dtype; %.1f MiB are copied into memory (saving the checkpoint anew aligns them)",
                 where, (double)copied / 1048576.0);
     return RS_OK;

@@ -33,7 +33,7 @@ bool rs_tensor_store_exists(const char *folder);
 /* Opens the folder's checkpoint (model.safetensors first, as transformers does) and checks all headers: lengths, overlaps, holes, shapes against
  * byte counts, index against shards, truncation. RS_INVALID names the file and the tensor or key. A dtype that is not a float's is RS_TENSOR_OTHER.
  * headers_only (`plan`, `check`): a shard may be its header alone, without any data; no weight is read. Without it data that is not aligned to
- * its dtype is copied into memory, with a warning. */
+ * its dtype is copied into memory (with a warning from 64 MiB on). */
 rs_status rs_tensor_store_open(const char *folder, bool headers_only, rs_tensor_store **out);
 void rs_tensor_store_close(rs_tensor_store *store); /* NULL is fine */
 

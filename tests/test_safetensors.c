@@ -6,7 +6,6 @@
 
 #include <cmocka.h>
 
-#include "base/log.h"
 #include "model_files.h"
 #include "sharding/safetensors.h"
 
@@ -383,6 +382,5 @@ int main(void)
         cmocka_unit_test(test_shards),        cmocka_unit_test(test_links),          cmocka_unit_test(test_headers_only),
         cmocka_unit_test(test_digest),        cmocka_unit_test(test_sampled_digest),
     };
-    rs_log_set_level(RS_LOG_SILENT); /* unaligned data is warned of */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
