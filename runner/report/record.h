@@ -20,8 +20,9 @@ typedef struct rs_record {
     rs_digest prompt_hash;   /* XXH3-128 of the prompt's ids as little-endian int32 */
     bool has_nll;
     double nll;              /* sum over scored tokens, nats */
-    char *response;          /* generated text; NULL for scoring tasks. Owned */
-    char **references;       /* owned */
+    char *response;          /* generated text, NUL-terminated beyond response_bytes (may hold NUL); NULL for scoring tasks. Owned */
+    size_t response_bytes;
+    char **references;       /* owned; cut at a NUL, which no task's reference holds */
     size_t n_references;
     double scores[RS_MAX_METRICS];
     int n_scores;            /* in the order of the task's metrics */
@@ -33,11 +34,21 @@ typedef struct rs_record {
 
 void rs_record_free(rs_record *record);
 
-/* {"id": ..., "point": ..., "doc_id": ..., "tokens": ..., "prompt_hash": ..., "n_tokens": ..., "nll": ..., "resps": [...], "target": ...,
+/* {"id": ..., "point": ..., "doc_id": ..., "tokens": ..., "prompt_hash": ..., "n_tokens": ..., "nll": ..., "resps": [...], "target": [...],
  *  "scores": {metric: value}, "depths"... (facts), "error": ..., "seconds": ..., "replica": ...} without a newline; absent members are left out.
- * metrics: names, NULL-terminated. */
+ * The first three members always stand first and in this order. metrics: names, NULL-terminated. */
 void rs_record_write_json(const rs_record *record, const char *const *metrics, rs_text *out);
-/* Reads that form back. RS_INVALID where it is not one. Scores come in the order they stand in. */
+/* Reads that form back, its members in any order. RS_INVALID where it is not one. Scores come in the order they stand in; members that are not
+ * named above are facts, kept to the letter. */
 rs_status rs_record_parse(const char *json, size_t n, rs_record *out);
+
+/* The first three members alone, without a look at the rest: what an index needs of millions of records. */
+typedef struct rs_record_key {
+    rs_digest id;
+    uint64_t point;
+    int64_t doc_id;
+    size_t rest;             /* where the text goes on behind them: at a comma or the closing brace */
+} rs_record_key;
+bool rs_record_peek(const char *json, size_t n, rs_record_key *out);
 
 #endif

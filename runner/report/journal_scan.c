@@ -1,0 +1,103 @@
+/* Reading the log: which lines are whole, and what to make of the others. */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "report/journal_parts.h"
+#include "report/scan.h"
+
+enum { MAX_WARNINGS = 10 };
+#define LET_GO_BYTES ((size_t)64 << 20)
+
+typedef struct scan_state {
+    rs_journal *journal;
+    const char *start; /* of the log */
+    size_t lines, damaged, doubled;
+} scan_state;
+
+/* A checksum, a space, and a record that it fits. */
+static bool line_is_good(const char *line, size_t n, rs_record_key *key)
+{
+    uint64_t sum;
+    if (n <= RS_JOURNAL_HEAD || line[RS_JOURNAL_HEAD - 1] != ' ' || n - RS_JOURNAL_HEAD > UINT32_MAX || !rs_scan_hex(line, 16, &sum))
+        return false;
+    const char *json = line + RS_JOURNAL_HEAD;
+    return rs_hash64(json, n - RS_JOURNAL_HEAD) == sum && rs_record_peek(json, n - RS_JOURNAL_HEAD, key);
+}
+
+static bool take_line(scan_state *state, const char *line, size_t n)
+{
+    rs_record_key key;
+    if (!line_is_good(line, n, &key))
+        return false;
+    if (!rs_journal_index(state->journal, &key, line - state->start + RS_JOURNAL_HEAD, n - RS_JOURNAL_HEAD))
+        state->doubled++;
+    return true;
+}
+
+/* Where the byte between two lines is damaged, or half a line stands before a whole one, the whole lines inside are found by their heads:
+ * a checksum, a space and a brace. */
+static void salvage(scan_state *state, const char *line, size_t n)
+{
+    const char *end = line + n, *from = line;
+    uint64_t sum;
+    for (const char *p = line; end - p > RS_JOURNAL_HEAD; p++) {
+        if (p[RS_JOURNAL_HEAD] != '{' || p[RS_JOURNAL_HEAD - 1] != ' ' || !rs_scan_hex(p, 16, &sum))
+            continue;
+        if (p > from && take_line(state, from, (size_t)(p - 1 - from)))
+            state->damaged--;
+        from = p;
+    }
+    if (from > line)
+        take_line(state, from, (size_t)(end - from));
+}
+
+static void damaged_line(scan_state *state, const char *line, size_t n)
+{
+    if (state->damaged++ < MAX_WARNINGS)
+        rs_warn("%s:%zu: this line of the journal is damaged; its record will be made again", state->journal->log_path, state->lines);
+    salvage(state, line, n);
+}
+
+static rs_status torn_tail(rs_journal *journal, size_t bytes)
+{
+    if (!journal->writing) {
+        rs_warn("%s: the journal ends in a torn line of %zu bytes, which is left out", journal->log_path, bytes);
+        return RS_OK;
+    }
+    rs_warn("%s: the journal ended in a torn line; its %zu bytes are cut off and its record will be made again", journal->log_path, bytes);
+    if (ftruncate(journal->log, journal->end) != 0)
+        return rs_fail(RS_IO, "%s: the torn last line cannot be cut off: %s", journal->log_path, strerror(errno));
+    return RS_OK;
+}
+
+rs_status rs_journal_scan(rs_journal *journal)
+{
+    struct stat info;
+    if (fstat(journal->log, &info) != 0 || !S_ISREG(info.st_mode))
+        return rs_fail(RS_INVALID, "%s: not a regular file", journal->log_path);
+    if (info.st_size == 0)
+        return RS_OK;
+    RS_TRY(rs_journal_map(journal, (size_t)info.st_size));
+    const char *p = journal->view->map, *end = p + info.st_size, *kept = p, *newline;
+    scan_state state = {.journal = journal, .start = p};
+    while (p < end && (newline = memchr(p, '\n', (size_t)(end - p))) != NULL) {
+        state.lines++;
+        if (!take_line(&state, p, (size_t)(newline - p)))
+            damaged_line(&state, p, (size_t)(newline - p));
+        p = newline + 1;
+        if ((size_t)(p - kept) > LET_GO_BYTES) {
+            madvise(journal->view->map, journal->view->bytes, MADV_DONTNEED);
+            kept = p;
+        }
+    }
+    journal->end = p - state.start;
+    if (state.damaged > MAX_WARNINGS)
+        rs_warn("%s: %zu lines of the journal are damaged in all", journal->log_path, state.damaged);
+    if (state.doubled > 0)
+        rs_debug("%s: %zu records stand there twice; the first counts", journal->log_path, state.doubled);
+    return p < end ? torn_tail(journal, (size_t)(end - p)) : RS_OK;
+}
