@@ -94,7 +94,7 @@ void rs_rope_fill_default(double base, int dim, double *inv_freq)
 static rs_status check_built(const char *name, const rs_rope *rope)
 {
     for (int k = 0; k < rope->rotary_dim / 2; k++)
-        if (!isfinite(rope->inv_freq[k]) || !isfinite(rope->query_gain[k]))
+        if (!isfinite(rope->inv_freq[k]))
             return rs_fail(RS_INVALID, "%s: these values make the frequency of pair %d %g", name, k, rope->inv_freq[k]);
     if (!isfinite(rope->attention_factor) || rope->attention_factor <= 0)
         return rs_fail(RS_INVALID, "%s: these values make the attention factor %g; it must be above 0", name, rope->attention_factor);

@@ -220,7 +220,7 @@ static const rs_param_spec defaulted[] = {
     {.name = "op", .kind = RS_PARAM_CHOICE, .choices = "a|b", .fallback = "b"},
     {.name = "prefix", .kind = RS_PARAM_STRING, .fallback = "\"\""},
     {.name = "weights", .kind = RS_PARAM_VECTOR, .fallback = "[1, -2.5,3e2]"},
-    {.name = "files", .kind = RS_PARAM_STRINGS, .fallback = "[a, 'b c']"},
+    {.name = "files", .kind = RS_PARAM_STRINGS, .fallback = "[ a , 'b c' ]"},
     {.name = "one", .kind = RS_PARAM_STRINGS, .fallback = "x"},
     {.name = "none", .kind = RS_PARAM_STRINGS, .fallback = "[]"},
     {.name = "absent", .kind = RS_PARAM_NUMBER},
@@ -274,6 +274,17 @@ static void required_keys_are_named(void **state)
     rs_params_free(&p);
 }
 
+static void a_bad_default_is_not_taken(void **state)
+{
+    (void)state;
+    static const rs_param_spec bad[] = {{.name = "weights", .kind = RS_PARAM_VECTOR, .fallback = "[1, x]"}, {.name = NULL}};
+    rs_params p;
+    rs_params_init(&p, bad);
+    check_refused(rs_params_fill(&p, NULL), "must be a list of numbers, not 'x'");
+    assert_false(rs_param_is_set(&p, "weights"));
+    rs_params_free(&p);
+}
+
 /* Every default of every table is valid: nothing but a required key may stop a fill. */
 static void check_table(const char *name, const rs_param_spec *table)
 {
@@ -314,6 +325,7 @@ int main(void)
         cmocka_unit_test(defaults_fill_what_is_unset),
         cmocka_unit_test(facts_may_be_absent_or_bad),
         cmocka_unit_test(required_keys_are_named),
+        cmocka_unit_test(a_bad_default_is_not_taken),
         cmocka_unit_test(defaults_of_all_tables_are_valid),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

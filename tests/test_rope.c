@@ -180,6 +180,11 @@ static void yarn_ramps(void **state)
     check_correction(256, "factor=4 truncate=false original_max_position_embeddings=8192", 1e4, 53, 98, 51.5219231, 99.6867224);
     check_correction(64, "factor=4 truncate=false original_max_position_embeddings=8192 rope_theta=1e5", 1e5, 11, 19, 10.3043846,
                      19.9373445);
+    /* Ends beyond the table: cd(32) = -0.20 is cut to 0, cd(1) = 1.31 to 2; 2.5 to 2, 4.02 to 5, not cut to d/2 - 1; 0.2 to 0, 8.2 to d
+     * - 1. */
+    CLOSE(build("yarn", "factor=4 original_max_position_embeddings=128", 8).inv_freq[1], 0.1 * (0.25 / 2 + 1.0 / 2));
+    CLOSE(build("yarn", "factor=4 original_max_position_embeddings=65536", 8).inv_freq[3], 0.001 * (0.25 / 3 + 2.0 / 3));
+    CLOSE(build("yarn", "factor=4 original_max_position_embeddings=1e9 beta_fast=1e8", 8).inv_freq[3], 0.001 * (0.25 * 3 / 7 + 4.0 / 7));
     /* Equal ends, cd(1) = 0.98: a step, 0.001 wide. */
     rs_rope step = build("yarn", "factor=4 original_max_position_embeddings=60 beta_fast=1 beta_slow=1 truncate=false", 8);
     CLOSE(step.inv_freq[0], 1);
@@ -512,6 +517,9 @@ static void digests_tell_tables_apart(void **state)
             if (same_digest(&ropes[i], &ropes[j]))
                 fail_msg("%s %s and %s %s have one digest", entries[i].type, entries[i].entry, entries[j].type, entries[j].entry);
     }
+    rs_rope renamed = ropes[0]; /* a map of another name has other functions, whatever its numbers */
+    renamed.map.name = "other";
+    assert_false(same_digest(&renamed, &ropes[0]));
 }
 
 static void flags(void **state)
@@ -549,6 +557,7 @@ static void bad_entries_are_refused(void **state)
         {"linear", "factor=-2", {"above 0", "not -2"}},
         {"linear", "factor=four", {"number", "'four'"}},
         {"linear", "factor=.inf", {"finite"}},
+        {"linear", "factor=1e-320", {"linear", "pair 0", "inf"}},
         {"default", "rope_theta=1", {"above 1", "not 1"}},
         {"default", "rope_theta=-10000", {"above 1", "-10000"}},
         {"ntk", "", {"factor", "missing"}},
