@@ -82,6 +82,7 @@ typedef struct rs_backend_ops {
     rs_status (*kv_open)(rs_backend *backend, int64_t capacity, int key_sets, rs_kv **out);
     void (*kv_free)(rs_backend *backend, rs_kv *kv);
     size_t (*kv_bytes)(rs_backend *backend, int64_t capacity, int key_sets);
+    void (*kv_rewind)(rs_kv *kv, int64_t n_tokens);
 
     /* Once a forward step, before its layers: makes what depends on positions only (cos and sin, segment starts, row scales) for
      * these sequences. The array is borrowed until the next call; store_qkv and attention of the step are given the same one. */

@@ -1,0 +1,3 @@
+/* Attention kernels, built for one instruction set. */
+#define RS_ATTEND_NAME rs_attention_avx2
+#include "kernels/cpu/attention_kernel.h"
