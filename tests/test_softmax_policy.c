@@ -133,6 +133,20 @@ static void adaptive_temperature(void **state)
     check_adaptive(z, 1024, 6.93147078, -3.43726811, 1, 1.0 / 1024, 1.0 / 1024);
 }
 
+/* The 1e-9 inside the logarithm counts where keys are many: against the closed form for [8, 0 x 1023]. */
+static void adaptive_entropy_has_its_epsilon(void **state)
+{
+    (void)state;
+    double z[1024], w[1024], sum = exp(8) + 1023, first = exp(8) / sum, other = 1 / sum;
+    rs_softmax adaptive = build("adaptive", "");
+    one_and_zeros(8, 1024, z);
+    rs_softmax_row(&adaptive, z, 1024, w);
+    double h = -first * log(first + 1e-9) - 1023 * other * log(other + 1e-9);
+    double beta = -0.037 * pow(h, 4) + 0.481 * pow(h, 3) - 2.3 * pow(h, 2) + 4.917 * h - 1.791;
+    assert_true(beta > 1);
+    assert_true(fabs(log(w[0] / w[1]) - 8 * beta) < 1e-9);
+}
+
 /* beta rises above 1 only between the two roots of P = 1, and peaks where the document says. */
 static void adaptive_range(void **state)
 {
@@ -433,6 +447,7 @@ int main(void)
         cmocka_unit_test(rows_of_three),
         cmocka_unit_test(softcap),
         cmocka_unit_test(adaptive_temperature),
+        cmocka_unit_test(adaptive_entropy_has_its_epsilon),
         cmocka_unit_test(adaptive_range),
         cmocka_unit_test(row_scales),
         cmocka_unit_test(entmax_matches_sorting),
