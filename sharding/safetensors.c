@@ -271,16 +271,46 @@ static void digest_headers(const rs_tensor_store *store, rs_hasher *hasher)
     free(files);
 }
 
-static void digest_sampled(rs_hasher *hasher, const unsigned char *data, size_t n)
+/* Advice to the kernel about the pages that lie whole (or, with `touched`, in part) within bytes of the mapping. It may refuse: nothing
+ * depends on it. */
+static void advise(const void *data, size_t n, bool touched, int advice)
 {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)data, last = first + n;
+    uintptr_t begin = (touched ? first : first + page - 1) / page * page, end = (touched ? last + page - 1 : last) / page * page;
+    if (begin < end)
+        madvise((void *)begin, end - begin, advice);
+}
+
+static bool is_copy(const rs_tensor_store *store, const rs_tensor *tensor)
+{
+    for (size_t i = 0; i < store->n_copies; i++)
+        if (store->copies[i] == tensor->data)
+            return true;
+    return false;
+}
+
+static void digest_sample(rs_hasher *hasher, const unsigned char *data, size_t n, bool mapped)
+{
+    if (mapped)
+        advise(data, n, true, MADV_WILLNEED);
+    rs_hasher_update(hasher, data, n);
+}
+
+/* Every fault would read megabytes ahead, more than there is to a sample: the kernel is told what is read, and only that. */
+static void digest_sampled(rs_hasher *hasher, const unsigned char *data, size_t n, bool mapped)
+{
+    if (mapped)
+        advise(data, n, false, MADV_RANDOM);
     if (n <= 2 * SAMPLE_ENDS) {
-        rs_hasher_update(hasher, data, n);
-        return;
+        digest_sample(hasher, data, n, mapped);
+    } else {
+        digest_sample(hasher, data, SAMPLE_ENDS, mapped);
+        for (size_t at = SAMPLE_STRIDE; at + SAMPLE_BETWEEN <= n - SAMPLE_ENDS; at += SAMPLE_STRIDE)
+            digest_sample(hasher, data + at, SAMPLE_BETWEEN, mapped);
+        digest_sample(hasher, data + n - SAMPLE_ENDS, SAMPLE_ENDS, mapped);
     }
-    rs_hasher_update(hasher, data, SAMPLE_ENDS);
-    for (size_t at = SAMPLE_STRIDE; at + SAMPLE_BETWEEN <= n - SAMPLE_ENDS; at += SAMPLE_STRIDE)
-        rs_hasher_update(hasher, data + at, SAMPLE_BETWEEN);
-    rs_hasher_update(hasher, data + n - SAMPLE_ENDS, SAMPLE_ENDS);
+    if (mapped)
+        advise(data, n, false, MADV_NORMAL);
 }
 
 rs_digest rs_tensor_store_digest(const rs_tensor_store *store, bool *full)
@@ -299,19 +329,14 @@ rs_digest rs_tensor_store_digest(const rs_tensor_store *store, bool *full)
         if (*full)
             rs_hasher_update(hasher, tensor->data, tensor->bytes);
         else if (tensor->data)
-            digest_sampled(hasher, tensor->data, tensor->bytes);
+            digest_sampled(hasher, tensor->data, tensor->bytes, !is_copy(store, tensor));
     }
     return rs_hasher_close(hasher);
 }
 
 void rs_tensor_store_release(const rs_tensor_store *store, const rs_tensor *tensor)
 {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t begin = ((uintptr_t)tensor->data + page - 1) / page * page, end = ((uintptr_t)tensor->data + tensor->bytes) / page * page;
-    for (size_t i = 0; i < store->n_copies; i++)
-        if (store->copies[i] == tensor->data)
-            return;
-    /* Pages that it shares with its neighbours stay. Should the kernel refuse, the memory is only given back later. */
-    if (tensor->data && begin < end)
-        madvise((void *)begin, end - begin, MADV_DONTNEED);
+    /* Pages that it shares with its neighbours stay. */
+    if (tensor->data && !is_copy(store, tensor))
+        advise(tensor->data, tensor->bytes, false, MADV_DONTNEED);
 }
