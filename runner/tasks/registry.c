@@ -1,0 +1,44 @@
+#include "tasks/registry.h"
+
+#include <string.h>
+
+const rs_task *const rs_tasks[] = {
+    &rs_task_perplexity,
+    &rs_task_jsonl,
+    &rs_task_passkey,
+    &rs_task_niah,
+    &rs_task_niah_single_1,
+    &rs_task_niah_single_2,
+    &rs_task_niah_single_3,
+    &rs_task_niah_multikey_1,
+    &rs_task_niah_multikey_2,
+    &rs_task_niah_multikey_3,
+    &rs_task_niah_multivalue,
+    &rs_task_niah_multiquery,
+    &rs_task_max_retrieval,
+    &rs_task_kv_lookup,
+    &rs_task_copy,
+    NULL,
+};
+
+const rs_task *rs_task_find(const char *name)
+{
+    for (const rs_task *const *task = rs_tasks; *task; task++)
+        if (strcmp((*task)->name, name) == 0)
+            return *task;
+    return NULL;
+}
+
+size_t rs_task_metrics(const rs_task *task, const rs_params *params, const char *names[RS_MAX_METRICS + 1])
+{
+    size_t n = 0;
+    if (task->metric_name)
+        names[n++] = task->metric_name(params);
+    else
+        while (task->metrics[n]) {
+            names[n] = task->metrics[n];
+            n++;
+        }
+    names[n] = NULL;
+    return n;
+}
