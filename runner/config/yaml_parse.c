@@ -81,6 +81,8 @@ static rs_status fail_libyaml(const builder *b)
     rs_shown text = line_from(b, offset);
     if (offset < b->n && b->bytes[offset] == '\t')
         return rs_yaml_fail(b->tree, place, "a tab: YAML is indented with spaces ('%s')", text.text);
+    if (p->context && strstr(p->context, "an alias"))
+        return rs_yaml_fail(b->tree, place, "not valid YAML: a text that begins with * needs quotes ('*%s')", text.text);
     if (p->context)
         return rs_yaml_fail(b->tree, place, "not valid YAML: %s, %s ('%s')", p->context, p->problem, text.text);
     return rs_yaml_fail(b->tree, place, "not valid YAML: %s ('%s')", p->problem, text.text);
