@@ -347,6 +347,11 @@ static void test_bombs(void **state)
         rs_text_printf(&text, "- &a%d x\n", i);
     assert_refused(text.data, text.n, ":1001:3: more than 1000 anchors");
     rs_text_clear(&text);
+    rs_text_puts(&text, MODEL TASKS "sweep:\n  context: 512\n  rope:\n    - rope_type: yarn\n      factor:\n");
+    for (int i = 0; i < 11; i++)
+        rs_text_puts(&text, "        - {uniform: [1, 2], n: 10000}\n");
+    assert_refused(text.data, text.n, ":18:11: more than 100000 values of factor");
+    rs_text_clear(&text);
     rs_text_puts(&text, MODEL TASKS "sweep:\n  context: 512\n  rope:\n    - {rope_type: yarn");
     const char *const keys[] = {"factor", "beta_fast", "mscale", "rope_theta"};
     for (int k = 0; k < 4; k++) {

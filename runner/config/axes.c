@@ -143,6 +143,8 @@ static rs_status add_draws(const reader *r, key_axis *key, const rs_node *node, 
     double *values = NULL;
     size_t n = 0;
     rs_status status = rs_draw(r->tree, node, r->seed, r->axis->name, r->index, key->name, whole, &values, &n);
+    if (status == RS_OK && key->n + n > RS_MAX_AXIS)
+        status = rs_yaml_fail(r->tree, node->place, "more than %d values of %s", RS_MAX_AXIS, key->name);
     for (size_t i = 0; i < n && status == RS_OK; i++) {
         alternative drawn = {.node = node, .drawn = true, .number = values[i]};
         RS_PUSH(key->items, key->n, key->cap, drawn);
