@@ -1,6 +1,7 @@
 #include "base/text.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -70,6 +71,10 @@ const char *rs_double_text(double value, char buffer[32])
         strcpy(buffer, isnan(value) ? "nan" : value < 0 ? "-inf" : "inf");
         return buffer;
     }
+    if (value > -1e15 && value < 1e15 && value == (double)(int64_t)value && !(value == 0 && signbit(value))) { /* "10", not "1e+01" */
+        snprintf(buffer, 32, "%" PRId64, (int64_t)value);
+        return buffer;
+    }
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(buffer, 32, "%.*g", digits, value);
         if (strtod(buffer, NULL) == value)
@@ -86,7 +91,7 @@ void rs_text_double(rs_text *text, double value)
     if (isfinite(value) && strchr(buffer, 'e') && !strchr(buffer, '.')) {
         char *e = strchr(buffer, 'e');
         text->n -= strlen(e);
-        char tail[16];
+        char tail[40];
         snprintf(tail, sizeof tail, ".0%s", e);
         rs_text_puts(text, tail);
     }

@@ -204,6 +204,7 @@ static rs_token_result merge_head(const rs_head_row *parts, int n_parts, int64_t
     }
     for (int i = 0; i < n_parts; i++)
         sum += (double)parts[i * stride].sum * exp((double)parts[i * stride].max - (double)max);
+    result.target_logit = target_logit;
     result.finite = finite && (target < 0 || isfinite(target_logit));
     if (target >= 0 && result.finite)
         result.nll = (double)max + log(sum) - (double)target_logit;

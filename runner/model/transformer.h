@@ -26,10 +26,11 @@ typedef struct rs_transformer_options {
 
 /* What the head says of one row. */
 typedef struct rs_token_result {
-    double nll;      /* of the row's target, nats; 0 where it has none */
-    float best;      /* largest logit */
-    int32_t best_id; /* its token, the lowest of equals */
-    bool finite;     /* false: logits are NaN or infinite */
+    double nll;         /* of the row's target, nats; 0 where it has none */
+    float target_logit; /* of the row's target; -inf where it has none */
+    float best;         /* largest logit */
+    int32_t best_id;    /* its token, the lowest of equals */
+    bool finite;        /* false: logits are NaN or infinite */
 } rs_token_result;
 
 /* Loads this rank's slices and gives the mapped pages back. group: the tensor-parallel ranks; its size divides the heads. Borrows model,

@@ -36,6 +36,10 @@ typedef struct rs_report_summary {
 
 /* Writes report.yaml, report.json, report.csv, samples.jsonl and report.html of `folder` from its journal, each atomically. */
 rs_status rs_report_write(const char *folder, const rs_journal *journal, const rs_run_facts *facts, rs_report_summary *summary);
+/* The same judgement without writing anything. */
+rs_status rs_report_summarize(const rs_journal *journal, rs_report_summary *summary);
+/* Whether `folder` holds all reports of a run that ended complete (journal/run.json says so; it is written last). */
+bool rs_report_is_complete(const char *folder);
 /* The table for the terminal: one row a (rope, softmax), columns task x context, value and standard error; the failed points below. `width`: columns
  * that fit. */
 rs_status rs_report_write_table(const rs_journal *journal, int width, rs_text *out);
