@@ -54,7 +54,7 @@ static size_t broken_length(const char *p, size_t n)
 /* Appends bytes; each broken sequence becomes one U+FFFD. */
 static void append_lossy(rs_text *out, const char *bytes, size_t n)
 {
-    for (;;) {
+    while (n > 0) {
         size_t valid = rs_utf8_valid_prefix(bytes, n);
         rs_text_append(out, bytes, valid);
         bytes += valid;
