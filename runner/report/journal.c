@@ -54,6 +54,11 @@ bool rs_journal_index(rs_journal *journal, const rs_record_key *key, int64_t off
     return true;
 }
 
+const char *rs_journal_folder(const rs_journal *journal)
+{
+    return journal->folder;
+}
+
 size_t rs_journal_count(const rs_journal *journal)
 {
     return journal->n;

@@ -33,6 +33,8 @@ rs_status rs_journal_read(const char *folder, rs_journal **out);
 /* Syncs; RS_IO where that fails (the journal is closed all the same). NULL is fine. */
 rs_status rs_journal_close(rs_journal *journal);
 
+/* The path of journal/ as it was named at opening. */
+const char *rs_journal_folder(const rs_journal *journal);
 size_t rs_journal_count(const rs_journal *journal);
 const rs_journal_entry *rs_journal_at(const rs_journal *journal, size_t i);
 /* The entry with this content id, or NULL. Good until the next append, as that of rs_journal_at. */

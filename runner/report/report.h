@@ -1,4 +1,11 @@
-/* From the plan and the journal's records to the files of the output folder. The plan is the JSON text that the run wrote to
+/* From the plan and the journal's records to the files of the output folder.
+ *
+ * What may differ between two runs of one config: `seconds`, `started`, `finished`, `hosts`, and the list `rank` (what each rank used: peak
+ * memory), beside what the launch itself chose (`ranks`, `tensor`, `device`). A point is done when all its samples ran, failed when any could not
+ * (reason: the first by doc_id), else missing; only done points have metrics. Records of points or samples that the plan does not have are left
+ * out.
+ *
+ * The plan is the JSON text that the run wrote to
  * journal/plan.json, so that `report`, `merge` and `compare` need nothing but folders:
  *   {"schema": 1, "program": {name, version, commit}, "model": {path, architecture, parameters, digest, digest_of, dtype}, "config": {...},
  *    "baseline": {"rope": i, "softmax": j},
@@ -6,7 +13,7 @@
  *    "softmaxes": [{"label", "entry"}...],
  *    "points": [{"id", "rope": i, "softmax": j, "context", "task": label, "task_name", "task_version", "kind": "score"|"generate",
  *                "metrics": [names], "samples": n, "inv_freq_digest", "attention_factor"}...],
- *    "shard": {"index", "count"} or absent} */
+ *    "shard": {"index", "count"} or absent; where it is there, each point has its "shard", and reports list the points of this one} */
 #ifndef RS_REPORT_REPORT_H
 #define RS_REPORT_REPORT_H
 
@@ -34,7 +41,8 @@ typedef struct rs_report_summary {
     bool complete;              /* every point done */
 } rs_report_summary;
 
-/* Writes report.yaml, report.json, report.csv, samples.jsonl and report.html of `folder` from its journal, each atomically. */
+/* Writes samples.jsonl, report.json, report.yaml, report.csv and report.html of `folder` from its journal, each atomically, and last
+ * journal/run.json. facts NULL: those that journal/run.json tells of the last run. */
 rs_status rs_report_write(const char *folder, const rs_journal *journal, const rs_run_facts *facts, rs_report_summary *summary);
 /* The same judgement without writing anything. */
 rs_status rs_report_summarize(const rs_journal *journal, rs_report_summary *summary);
