@@ -327,10 +327,11 @@ RS_INLINE rs_vf v_exp(rs_vf x)
     rs_vf n = v_round(c * v_set(RS_LOG2E));
     rs_vf r = v_fma(n, v_set(-0.693145752f), c); /* ln 2 in two parts; n times the first is exact */
     r = v_fma(n, v_set(-1.42860677e-06f), r);
-    rs_vf p = v_fma(v_set(1.3888889e-03f), r, v_set(8.3333333e-03f));
-    p = v_fma(p, r, v_set(4.1666667e-02f));
-    p = v_fma(p, r, v_set(1.6666667e-01f));
-    p = v_fma(p, r, v_set(0.5f));
+    rs_vf p = v_fma(v_set(1.9875691500e-4f), r, v_set(1.3981999507e-3f));
+    p = v_fma(p, r, v_set(8.3334519073e-3f));
+    p = v_fma(p, r, v_set(4.1665795894e-2f));
+    p = v_fma(p, r, v_set(1.6666665459e-1f));
+    p = v_fma(p, r, v_set(5.0000001201e-1f));
     p = v_fma(p, r * r, r) + v_set(1.0f);
     return v_scale(p, n);
 }
