@@ -99,7 +99,7 @@ static int answer(const rs_options *options)
         rs_command_version();
         break;
     default:
-        fputs(rs_help_text, stdout);
+        rs_command_help();
     }
     if (status == RS_OK && fflush(stdout) != 0)
         status = rs_fail(RS_IO, "standard output cannot be written");

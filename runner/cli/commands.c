@@ -268,3 +268,11 @@ void rs_command_version(void)
 {
     printf("ropesweep %s (%s)\ncpu: %s\n", RS_VERSION, RS_COMMIT, rs_backend_cpu_describe());
 }
+
+void rs_command_help(void)
+{
+    rs_text keys = {0};
+    rs_config_write_help(&keys);
+    printf("%s\nconfig keys (all of them, with every variant's: ropesweep list config)\n%s", rs_help_text, keys.data);
+    rs_text_free(&keys);
+}

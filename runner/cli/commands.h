@@ -15,5 +15,6 @@ rs_status rs_command_merge(const rs_options *options, rs_run_result *result);
 rs_status rs_command_list(const rs_options *options);
 rs_status rs_command_tokenize(const rs_options *options);
 void rs_command_version(void);
+void rs_command_help(void); /* the options, and the keys of a config from its own tables */
 
 #endif

@@ -28,8 +28,6 @@ rs_status rs_run(rs_comm *world, const rs_run_options *options, rs_run_result *r
 
 /* What run, plan and check do alike: the config with --limit applied, and the model's description with the config resolved against it. */
 rs_status rs_run_load_config(const rs_run_options *options, rs_config **config, rs_model *model);
-/* The output folder: --output, else the config's. Freed by the caller. */
-char *rs_run_output_folder(const rs_run_options *options, const rs_config *config);
 /* `tensor` against a number of ranks and the model's heads. */
 rs_status rs_run_check_tensor(const rs_config *config, const rs_model *model, int ranks);
 

@@ -50,6 +50,10 @@ enum { RS_TARGET_NONE = -2, RS_TARGET_GREEDY = -1 };
 rs_status rs_transformer_step(rs_transformer *transformer, const rs_sequence *sequences, int n_sequences, const int32_t *ids,
                               const int32_t *targets, int64_t n, rs_token_result *results);
 
+/* What deterministic sums cost, measured: seconds of one layer's two output projections and their sums over ROW_BLOCK rows with and
+ * without fixed parts. Only in deterministic mode. Collective over group. */
+rs_status rs_transformer_deterministic_cost(rs_transformer *transformer, const rs_tensor_store *store, double *fixed, double *plain);
+
 /* Bytes that this rank holds: packed weights; and for planning: KV of one sequence. */
 size_t rs_transformer_weight_bytes(const rs_transformer *transformer);
 

@@ -186,9 +186,19 @@ rs_status rs_weights_load(rs_weights *w, const rs_model *m, const rs_tensor_stor
     return load_head(&l);
 }
 
-static void free_split(rs_split *split, const rs_backend_ops *ops, rs_backend *backend)
+rs_status rs_weights_load_plain(const rs_weights *w, const rs_model *m, const rs_tensor_store *store, const rs_backend_ops *ops,
+                                rs_backend *backend, rs_split *o, rs_split *down)
 {
-    for (int i = 0; i < split->n; i++)
+    rs_weights plain = *w;
+    plain.deterministic = false;
+    loader l = {.w = &plain, .m = m, .store = store, .ops = ops, .backend = backend};
+    RS_TRY(load_split(&l, layer_tensor(&l, 0, "self_attn.o_proj"), scaled(w->heads, m->head_dim), m->heads * m->head_dim, o));
+    return load_split(&l, layer_tensor(&l, 0, "mlp.down_proj"), w->ff, m->ff, down);
+}
+
+void rs_split_free(rs_split *split, const rs_backend_ops *ops, rs_backend *backend)
+{
+    for (int i = 0; split->parts && i < split->n; i++)
         ops->matrix_free(backend, split->parts[i]);
     free(split->parts);
     free(split->first);
@@ -202,8 +212,8 @@ void rs_weights_free(rs_weights *w, const rs_backend_ops *ops, rs_backend *backe
         ops->release(backend, layer->mlp_norm);
         ops->matrix_free(backend, layer->qkv);
         ops->matrix_free(backend, layer->gate_up);
-        free_split(&layer->o, ops, backend);
-        free_split(&layer->down, ops, backend);
+        rs_split_free(&layer->o, ops, backend);
+        rs_split_free(&layer->down, ops, backend);
     }
     for (int i = 0; w->head && i < w->n_parts; i++)
         ops->matrix_free(backend, w->head[i]);

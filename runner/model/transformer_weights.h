@@ -40,6 +40,10 @@ typedef struct rs_weights {
 void rs_weights_place(rs_weights *weights, const rs_model *model, int rank, int size, bool deterministic);
 rs_status rs_weights_load(rs_weights *weights, const rs_model *model, const rs_tensor_store *store, const rs_backend_ops *ops,
                           rs_backend *backend);
+/* Layer 0's two output projections once more, as they would be held without fixed parts. */
+rs_status rs_weights_load_plain(const rs_weights *weights, const rs_model *model, const rs_tensor_store *store, const rs_backend_ops *ops,
+                                rs_backend *backend, rs_split *o, rs_split *down);
+void rs_split_free(rs_split *split, const rs_backend_ops *ops, rs_backend *backend);
 void rs_weights_free(rs_weights *weights, const rs_backend_ops *ops, rs_backend *backend);
 size_t rs_weights_bytes(const rs_weights *weights, const rs_backend_ops *ops);
 
