@@ -26,12 +26,13 @@ json_t *rs_json_text(const char *string)
 
 /* --- YAML's strings --- */
 
-/* Words that some YAML reader takes for a boolean or null. */
-static bool is_reserved(const char *s, size_t n)
+/* Words that some YAML reader takes for a boolean or null. A lone letter is in YAML 1.1's list, but no reader in use minds it: the
+ * contract's own `n: 10` stays as it is, values are quoted to be sure. */
+static bool is_reserved(const char *s, size_t n, bool key)
 {
     static const char *const words[] = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (n == strlen(words[i]) && strncasecmp(s, words[i], n) == 0)
+        if (n == strlen(words[i]) && !(key && n == 1) && strncasecmp(s, words[i], n) == 0)
             return true;
     return false;
 }
@@ -42,9 +43,9 @@ static bool is_letter(char c)
 }
 
 /* A name or a path. Digests are quoted always: some of them would read as numbers, and a column of ids should look alike. */
-static bool is_plain(const char *s, size_t n)
+static bool is_plain(const char *s, size_t n, bool key)
 {
-    if (n == 0 || !(is_letter(s[0]) || s[0] == '/') || is_reserved(s, n))
+    if (n == 0 || !(is_letter(s[0]) || s[0] == '/') || is_reserved(s, n, key))
         return false;
     bool hexadecimal = true;
     for (size_t i = 0; i < n; i++) {
@@ -80,11 +81,13 @@ static void put_quoted(const char *s, size_t n, rs_text *out)
     rs_text_free(&literal);
 }
 
-static void put_string(const char *s, size_t n, bool yaml, rs_text *out)
+typedef enum spelling { SPELL_JSON, SPELL_YAML } spelling;
+
+static void put_string(const char *s, size_t n, spelling in, bool key, rs_text *out)
 {
-    if (!yaml)
+    if (in == SPELL_JSON)
         rs_text_json_string(out, s, n);
-    else if (is_plain(s, n))
+    else if (is_plain(s, n, key))
         rs_text_append(out, s, n);
     else
         put_quoted(s, n, out);
@@ -92,7 +95,7 @@ static void put_string(const char *s, size_t n, bool yaml, rs_text *out)
 
 /* --- trees --- */
 
-static void put_flow(json_t *value, bool yaml, rs_text *out)
+static void put_flow(json_t *value, spelling in, rs_text *out)
 {
     size_t i;
     const char *key;
@@ -104,9 +107,9 @@ static void put_flow(json_t *value, bool yaml, rs_text *out)
         json_object_foreach(value, key, item)
         {
             rs_text_puts(out, first ? "" : ", ");
-            put_string(key, strlen(key), yaml, out);
+            put_string(key, strlen(key), in, true, out);
             rs_text_puts(out, ": ");
-            put_flow(item, yaml, out);
+            put_flow(item, in, out);
             first = false;
         }
         rs_text_puts(out, "}");
@@ -116,12 +119,12 @@ static void put_flow(json_t *value, bool yaml, rs_text *out)
         json_array_foreach(value, i, item)
         {
             rs_text_puts(out, i ? ", " : "");
-            put_flow(item, yaml, out);
+            put_flow(item, in, out);
         }
         rs_text_puts(out, "]");
         break;
     case JSON_STRING:
-        put_string(json_string_value(value), json_string_length(value), yaml, out);
+        put_string(json_string_value(value), json_string_length(value), in, false, out);
         break;
     case JSON_INTEGER:
         rs_text_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
@@ -136,7 +139,7 @@ static void put_flow(json_t *value, bool yaml, rs_text *out)
 
 void rs_emit_json(json_t *value, rs_text *out)
 {
-    put_flow(value, false, out);
+    put_flow(value, SPELL_JSON, out);
 }
 
 /* Appends on the line that was begun if the value is short or has no parts; otherwise appends nothing. */
@@ -144,7 +147,7 @@ static bool put_short(json_t *value, rs_text *out)
 {
     size_t from = out->n;
     bool has_parts = (json_is_object(value) && json_object_size(value) > 0) || (json_is_array(value) && json_array_size(value) > 0);
-    put_flow(value, true, out);
+    put_flow(value, SPELL_YAML, out);
     if (!has_parts || out->n - from <= SHORT_LINE)
         return true;
     out->n = from;
@@ -154,7 +157,7 @@ static bool put_short(json_t *value, rs_text *out)
 
 static void put_member(const char *key, json_t *item, int indent, rs_text *out)
 {
-    put_string(key, strlen(key), true, out);
+    put_string(key, strlen(key), SPELL_YAML, true, out);
     rs_text_puts(out, ": ");
     if (put_short(item, out)) {
         rs_text_puts(out, "\n");
@@ -188,7 +191,7 @@ void rs_emit_yaml(json_t *value, int indent, rs_text *out)
                 rs_emit_yaml(item, indent + 2, out);
         }
     } else {
-        put_flow(value, true, out);
+        put_flow(value, SPELL_YAML, out);
         rs_text_puts(out, "\n");
     }
 }

@@ -45,7 +45,7 @@ static json_t *facts_tree(const rs_run_facts *facts)
     return run;
 }
 
-static json_t *read_run(const char *folder)
+json_t *rs_report_read_run(const char *folder)
 {
     rs_text text = {0};
     char *path = rs_format("%s/journal/run.json", folder);
@@ -60,7 +60,7 @@ static json_t *read_run(const char *folder)
 /* The facts of the run that journal/run.json tells of; null for what it does not tell. */
 static json_t *last_facts(const char *folder)
 {
-    json_t *run = json_object(), *last = read_run(folder);
+    json_t *run = json_object(), *last = rs_report_read_run(folder);
     for (size_t i = 0; i < sizeof fact_names / sizeof *fact_names; i++) {
         json_t *fact = json_object_get(last, fact_names[i]);
         json_object_set_new(run, fact_names[i], fact ? json_incref(fact) : json_null());
@@ -119,7 +119,7 @@ static bool has_reports(const char *folder)
 
 bool rs_report_is_complete(const char *folder)
 {
-    json_t *run = read_run(folder);
+    json_t *run = rs_report_read_run(folder);
     const char *status = json_string_value(json_object_get(run, "status")),
                *made_from = json_string_value(json_object_get(run, "plan_digest"));
     bool complete = status && strcmp(status, "complete") == 0 && made_from && has_reports(folder);

@@ -9,4 +9,7 @@ rs_status rs_report_write_trees(const char *folder, const rs_results *results, j
 rs_status rs_report_write_csv(const char *folder, const rs_results *results);
 rs_status rs_report_write_html(const char *folder, const rs_results *results, json_t *run);
 
+/* journal/run.json of a folder, NULL where it is not there or cannot be read. */
+json_t *rs_report_read_run(const char *folder);
+
 #endif
