@@ -53,7 +53,11 @@ RS_INLINE rs_vf v_min(rs_vf a, rs_vf b)
 }
 RS_INLINE rs_vf v_round(rs_vf a)
 {
+/* Without optimisation gcc 12 makes this intrinsic a macro that converts -1 to a mask: its warning, not ours. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-conversion"
     return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#pragma GCC diagnostic pop
 }
 RS_INLINE rs_vf v_abs(rs_vf a)
 {
