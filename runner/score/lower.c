@@ -65,9 +65,9 @@ static bool ends_word(const char *bytes, size_t n, size_t at)
     size_t i = at, length;
     bool before = false;
     while (i > 0 && !before) {
-        do
+        size_t end = i--;
+        while (i > 0 && end - i < 4 && ((unsigned char)bytes[i] & 0xC0) == 0x80)
             i--;
-        while (i > 0 && at - i < 4 && ((unsigned char)bytes[i] & 0xC0) == 0x80);
         uint32_t code = rs_utf8_decode(bytes + i, n - i, &length);
         before = !IN_CLASS(code, ignorable_ranges) && IN_CLASS(code, cased_ranges);
         if (!before && !IN_CLASS(code, ignorable_ranges))
