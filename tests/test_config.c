@@ -356,7 +356,7 @@ static void test_shipped(void **state)
         const char *name;
         rs_model_facts facts;
         int head_dim, n_ropes, n_softmaxes, n_contexts, n_tasks;
-    } shipped[] = {{"long_ctx", {1e4, 8192}, 256, 9, 5, 6, 2}, {"smollm2", {1e5, 8192}, 64, 12, 3, 3, 3}};
+    } shipped[] = {{"long_ctx", {1e4, 8192}, 256, 9, 5, 6, 2}, {"smollm2", {1e5, 8192}, 64, 8, 3, 3, 3}};
     for (size_t i = 0; i < sizeof shipped / sizeof *shipped; i++) {
         char *name = rs_format("%s/configs/%s.yaml", RS_SOURCE, shipped[i].name);
         rs_config *config = NULL;
