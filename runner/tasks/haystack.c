@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/memory.h"
 #include "tasks/words.h"
 
@@ -168,4 +169,10 @@ void rs_haystack_close(rs_haystack *stack)
     free(stack->cumulative);
     free(stack->sentences);
     *stack = (rs_haystack){0};
+}
+
+void rs_haystack_fingerprint(const rs_haystack *stack, rs_text *out)
+{
+    char hex[33];
+    rs_text_printf(out, "haystack %s\n", rs_digest_hex(rs_digest_of(stack->bytes.data ? stack->bytes.data : "", stack->bytes.n), hex));
 }

@@ -49,6 +49,8 @@ typedef struct rs_haystack { /* read only once open */
 /* Reads the param rows above. RS_INVALID: no such file, not UTF-8, a NUL byte, nothing but blanks, an empty unit. */
 rs_status rs_haystack_open(const rs_task_setup *setup, rs_haystack *out);
 void rs_haystack_close(rs_haystack *stack);
+/* A line that names the content of the units. */
+void rs_haystack_fingerprint(const rs_haystack *stack, rs_text *out);
 
 typedef struct rs_needle {
     char *text;   /* owned by the burial's maker */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/memory.h"
 #include "score/metric.h"
 #include "tasks/prompt.h"
@@ -38,6 +39,7 @@ typedef struct jsonl {
     rs_metric metric;
     record *records;
     size_t n, cap;
+    rs_digest content; /* of the file */
 } jsonl;
 
 static const char *metric_name(const rs_params *params)
@@ -178,6 +180,7 @@ static rs_status open_task(const rs_task_setup *setup, void **state)
     rs_text text = {0};
     rs_status status;
     RS_TRY_OUT(rs_file_read(path, MAX_FILE_BYTES, &text));
+    s->content = rs_digest_of(text.data, text.n);
     RS_TRY_OUT(read_lines(s, path, &text));
     *state = s;
 out:
@@ -194,6 +197,12 @@ static rs_status count(void *state, int64_t context, int64_t wanted, int64_t *n)
     (void)context;
     *n = wanted < (int64_t)s->n ? wanted : (int64_t)s->n;
     return RS_OK;
+}
+
+static void fingerprint(const void *state, rs_text *out)
+{
+    char hex[33];
+    rs_text_printf(out, "file %s\n", rs_digest_hex(((const jsonl *)state)->content, hex));
 }
 
 static rs_status sample(void *state, int64_t context, int64_t doc_id, rs_sample *out)
@@ -229,4 +238,5 @@ const rs_task rs_task_jsonl = {.name = "jsonl",
                                .close = close_task,
                                .count = count,
                                .sample = sample,
+                               .fingerprint = fingerprint,
                                .score = score};

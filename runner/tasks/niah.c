@@ -263,3 +263,8 @@ void rs_niah_score(const void *state, const rs_sample *sample, const char *respo
     (void)state;
     scores[0] = rs_metric_ruler_all(response, n, sample->references, sample->n_references);
 }
+
+void rs_niah_fingerprint(const void *state, rs_text *out)
+{
+    rs_haystack_fingerprint(&((const niah *)state)->stack, out);
+}

@@ -45,7 +45,8 @@
         .name = title, .summary = line,                                                                                                    \
         .source = "RULER, arXiv 2404.06654; own sentences, every depth drawn per sample, haystack cut by bisection",                       \
         .chance = "0 (7-digit numbers, uuids)", .version = 1, .params = specs, .metrics = {"accuracy"}, .check = rs_niah_check,            \
-        .open = rs_niah_open, .close = rs_niah_close, .count = rs_drawn_count, .sample = rs_niah_sample, .score = rs_niah_score            \
+        .open = rs_niah_open, .close = rs_niah_close, .count = rs_drawn_count, .sample = rs_niah_sample, .score = rs_niah_score,           \
+        .fingerprint = rs_niah_fingerprint                                                                                                 \
     }
 
 static const rs_param_spec plain[] = NIAH_PARAMS("noise", "1", "1", "1", "word", "number", INTRO_ONE, ASK_ONE, ANSWER_ONE);

@@ -59,6 +59,11 @@ static void close_task(void *state)
     free(s);
 }
 
+static void fingerprint(const void *state, rs_text *out)
+{
+    rs_haystack_fingerprint(&((const passkey *)state)->stack, out);
+}
+
 static rs_status sample(void *state, int64_t context, int64_t doc_id, rs_sample *out)
 {
     const passkey *s = state;
@@ -115,4 +120,5 @@ const rs_task rs_task_passkey = {.name = "passkey",
                                  .close = close_task,
                                  .count = rs_drawn_count,
                                  .sample = sample,
+                                 .fingerprint = fingerprint,
                                  .score = score};

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/memory.h"
 #include "tasks/prompt.h"
 #include "tasks/registry.h"
@@ -79,6 +80,22 @@ static rs_status open_task(const rs_task_setup *setup, void **state)
     pthread_mutex_init(&s->lock, NULL);
     *state = s;
     return RS_OK;
+}
+
+/* Every file's content, in order. One that cannot be read fails when it is needed, with its own message. */
+static void fingerprint(const void *state, rs_text *out)
+{
+    const perplexity *s = state;
+    char hex[33];
+    for (size_t i = 0; i < s->paths.n; i++) {
+        rs_mapping file;
+        if (rs_file_map(s->paths.items[i], &file) != RS_OK) {
+            rs_error_clear();
+            continue;
+        }
+        rs_text_printf(out, "text %s\n", rs_digest_hex(rs_digest_of(file.data ? (const char *)file.data : "", file.n), hex));
+        rs_file_unmap(&file);
+    }
 }
 
 static rs_status tokenize(const perplexity *s, const char *path, rs_tokens *out)
@@ -186,4 +203,5 @@ const rs_task rs_task_perplexity = {.name = "perplexity",
                                     .open = open_task,
                                     .close = close_task,
                                     .count = count,
+                                    .fingerprint = fingerprint,
                                     .sample = sample};
