@@ -414,6 +414,190 @@ static void test_csv(void **state)
     remove_folder(folder);
 }
 
+static void test_table(void **state)
+{
+    (void)state;
+    char *folder = new_folder();
+    rs_journal *journal = start(folder, 0, NULL);
+    rs_text wide = {0}, narrow = {0};
+    for (int i = 0; i < 6; i++)
+        for (int doc_id = 0; doc_id < SAMPLES; doc_id++)
+            add(journal, 0, i, doc_id, i == 2 ? "no \"room\"" : NULL, 0);
+    assert_int_equal(rs_report_write_table(journal, 200, &wide), RS_OK);
+    assert_int_equal(rs_report_write_table(journal, 40, &narrow), RS_OK);
+    assert_non_null(strstr(wide.data, "> default"));
+    assert_non_null(strstr(wide.data, "13.6 ±3.6*")); /* perplexity: the least is best */
+    assert_non_null(strstr(wide.data, "0.75 ±0.25*"));
+    assert_non_null(strstr(wide.data, "0.50 ±0.29 "));
+    assert_non_null(strstr(wide.data, "missing"));
+    assert_non_null(strstr(wide.data, "failed: default / 1, ppl at 2048: doc_id 0: no \"room\""));
+    for (char *rest = narrow.data, *line; (line = strsep(&rest, "\n"));) {
+        size_t width = 0;
+        for (const char *p = line; *p; p++)
+            width += ((unsigned char)*p & 0xC0) != 0x80;
+        if (strncmp(line, "failed", 6) != 0 && strncmp(line, "missing", 7) != 0 && *line != '>')
+            assert_true(width <= 40);
+    }
+    rs_text_free(&wide);
+    rs_text_free(&narrow);
+    rs_journal_close(journal);
+    remove_folder(folder);
+}
+
+static rs_status compare(const char *a, const char *b, const char *gate, bool *passed, rs_text *out)
+{
+    char *gates[] = {(char *)(size_t)gate};
+    rs_text_clear(out);
+    rs_error_clear();
+    return rs_report_compare(a, b, gates, gate ? 1 : 0, out, passed);
+}
+
+static void test_compare(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *gate;
+        bool passes;
+    } gates[] = {
+        {"needle: \"x\" <&> ruler_all >= -0.13", true},
+        {"needle: \"x\" <&>@2048 ruler_all >= -0.13", true},
+        {"needle: \"x\" <&>@2048   ruler_all   >=   -0.1", false},
+        {"needle: \"x\" <&>@1024 ruler_all == -0.125", true},
+        {"needle: \"x\" <&>@4096 ruler_all >= -1", false}, /* no such pair */
+        {"ppl nll_per_token < 1", true},
+        {"ppl nll_per_token <= 0", false},
+        {"ppl perplexity > 0", true},
+        {"ppl accuracy >= 0", false},
+    };
+    static const char *const malformed[] = {
+        "", "ppl", "nll >= 0", ">= 0", "ppl nll => 0", "ppl nll >= x", "ppl@ nll >= 0", "ppl@1k nll >= 0", "ppl nll >= inf", "@5 nll >= 0"};
+    char *a = done_folder(0, 0, NULL), *b = done_folder(1000, 0.125, NULL);
+    rs_text out = {0};
+    bool passed;
+    assert_int_equal(compare(a, b, NULL, &passed, &out), RS_OK);
+    assert_true(passed);
+    assert_non_null(strstr(out.data, "The models differ."));
+    assert_non_null(strstr(out.data, "8 pairs of points, 0 only in A, 0 only in B"));
+    assert_non_null(strstr(out.data, "-0.125 ±0 !"));
+    for (size_t i = 0; i < sizeof gates / sizeof *gates; i++) {
+        assert_int_equal(compare(a, b, gates[i].gate, &passed, &out), RS_OK);
+        if (passed != gates[i].passes)
+            fail_msg("%s: %s", gates[i].gate, out.data);
+    }
+    for (size_t i = 0; i < sizeof malformed / sizeof *malformed; i++)
+        if (compare(a, b, malformed[i], &passed, &out) != RS_INVALID)
+            fail_msg("taken: %s", malformed[i]);
+    assert_int_equal(compare(a, "/nonexistent", NULL, &passed, &out), RS_INVALID);
+    rs_text_free(&out);
+    remove_folder(a);
+    remove_folder(b);
+}
+
+/* Pairs where one side's point is not done, or shares no prompt, do not pass a gate. */
+static void test_compare_unfinished(void **state)
+{
+    (void)state;
+    char *a = done_folder(0, 0, NULL), *b = new_folder();
+    rs_journal *journal = start(b, 0, NULL);
+    rs_text out = {0};
+    bool passed;
+    add(journal, 0, 1, 0, NULL, 0);
+    rs_journal_close(journal);
+    assert_int_equal(compare(a, b, "needle: \"x\" <&>@1024 ruler_all >= -1", &passed, &out), RS_OK);
+    assert_false(passed);
+    assert_non_null(strstr(out.data, "the point is done in A, missing in B"));
+    assert_non_null(strstr(out.data, "no shared samples"));
+    rs_text_free(&out);
+    remove_folder(a);
+    remove_folder(b);
+}
+
+static char *shard_folder(int index, int count, int ids_from)
+{
+    char *folder = new_folder();
+    shard s = {index, count};
+    rs_journal *journal = start(folder, ids_from, &s);
+    rs_report_summary summary;
+    for (int i = 0; i < N_POINTS; i++)
+        for (int doc_id = 0; doc_id < SAMPLES && i % count == index; doc_id++)
+            add(journal, ids_from, i, doc_id, NULL, 0);
+    assert_int_equal(rs_report_write(folder, journal, &some_facts, &summary), RS_OK);
+    assert_true(summary.complete && summary.points == N_POINTS / count);
+    rs_journal_close(journal);
+    return folder;
+}
+
+static void test_merge(void **state)
+{
+    (void)state;
+    rs_report_summary summary;
+    char *whole = done_folder(0, 0, NULL), *shards[] = {shard_folder(0, 2, 0), shard_folder(1, 2, 0), shard_folder(0, 2, 7)};
+    char *output = new_folder(), *partial = new_folder(), *refused = new_folder();
+    assert_int_equal(rs_report_merge(shards, 2, output, &summary), RS_OK);
+    assert_true(summary.complete && summary.points == N_POINTS);
+    json_t *a = read_json(whole), *b = read_json(output);
+    assert_true(json_equal(json_object_get(a, "points"), json_object_get(b, "points")));
+    assert_true(json_number_value(json_object_get(json_object_get(b, "run"), "seconds")) == 25);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(b, "run"), "ranks")), 4);
+    json_decref(a);
+    json_decref(b);
+    char *samples_a = read_all(whole, "samples.jsonl"), *samples_b = read_all(output, "samples.jsonl");
+    assert_string_equal(samples_a, samples_b);
+    free(samples_a);
+    free(samples_b);
+    assert_int_equal(rs_report_merge(shards, 2, output, &summary), RS_OK); /* again: nothing is double */
+    assert_int_equal(rs_report_merge(&shards[1], 1, partial, &summary), RS_OK);
+    assert_true(!summary.complete && summary.done == N_POINTS / 2 && summary.missing == N_POINTS / 2);
+    assert_int_equal(rs_report_merge(&shards[1], 2, refused, &summary), RS_INVALID);
+    assert_non_null(strstr(rs_error_message(), "digest"));
+    rs_error_clear();
+    for (int i = 0; i < 3; i++)
+        remove_folder(shards[i]);
+    remove_folder(whole);
+    remove_folder(output);
+    remove_folder(partial);
+    remove_folder(refused);
+}
+
+static void test_html(void **state)
+{
+    (void)state;
+    char *folder = done_folder(0, 0, &some_facts), *text = read_all(folder, "report.html");
+    assert_non_null(strstr(text, "needle: &quot;x&quot; &lt;&amp;&gt;"));
+    assert_null(strstr(text, "http://"));
+    assert_null(strstr(text, "https://"));
+    assert_null(strstr(text, " src="));
+    assert_null(strstr(text, "\"x\" <&>"));
+    free(text);
+    remove_folder(folder);
+}
+
+/* A plan that is not one is named; nothing falls. */
+static void test_bad_plan(void **state)
+{
+    (void)state;
+    static const char *const plans[] = {"", "{", "[]", "{}", "{\"schema\": 1}", "{\"schema\": 2, \"points\": []}"};
+    rs_report_summary summary;
+    char *folder = new_folder();
+    rs_journal *journal = start(folder, 0, NULL);
+    char *good = rs_strdup(rs_journal_plan(journal));
+    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+        assert_int_equal(rs_journal_write_plan(journal, plans[i], strlen(plans[i])), RS_OK);
+        rs_error_clear();
+        assert_int_equal(rs_report_summarize(journal, &summary), RS_INVALID);
+        assert_non_null(strstr(rs_error_message(), "journal/plan.json"));
+    }
+    for (size_t n = strlen(good) - 3; n > 0; n -= n < 97 ? n : 97) { /* cut anywhere */
+        assert_int_equal(rs_journal_write_plan(journal, good, n), RS_OK);
+        rs_error_clear();
+        assert_int_equal(rs_report_summarize(journal, &summary), RS_INVALID);
+    }
+    rs_error_clear();
+    free(good);
+    rs_journal_close(journal);
+    remove_folder(folder);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -424,9 +608,18 @@ static int set_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_metrics), cmocka_unit_test(test_one_content),
-        cmocka_unit_test(test_samples), cmocka_unit_test(test_failed_and_missing),
-        cmocka_unit_test(test_rebuild), cmocka_unit_test(test_csv),
+        cmocka_unit_test(test_metrics),
+        cmocka_unit_test(test_one_content),
+        cmocka_unit_test(test_samples),
+        cmocka_unit_test(test_failed_and_missing),
+        cmocka_unit_test(test_rebuild),
+        cmocka_unit_test(test_csv),
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_compare_unfinished),
+        cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_html),
+        cmocka_unit_test(test_bad_plan),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }
