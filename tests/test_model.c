@@ -336,10 +336,10 @@ static void test_check(void **state)
         {"layers.1.mlp.up", "layers.2.mlp.up", "model.layers.1.mlp.up_proj.weight is missing"},
         {"layers.0.mlp.down_proj.weight\":{\"dtype\":\"BF16\",\"shape\":[8,16]",
          "layers.0.mlp.down_proj.weight\":{\"dtype\":\"BF16\",\"shape\":[16,8]",
-         "model.layers.0.mlp.down_proj.weight has shape [16, 8], not [8, 16]"},
+         "model.layers.0.mlp.down_proj.weight has shape [16, 8], not [8, 16] in"},
         {"\"shape\":[8]", "\"shape\":[8,1]", "has shape [8, 1], not [8]"},
         {"\"shape\":[32,8]", "\"shape\":[2,2,2,2,16]", "has shape [2, 2, 2, 2, ...], not [32, 8]"},
-        {"\"dtype\":\"BF16\"", "\"dtype\":\"I16\"", "lm_head.weight has dtype I16"},
+        {"\"dtype\":\"BF16\"", "\"dtype\":\"I16\"", "lm_head.weight has dtype I16 in"},
     };
     test_folder folder = folder_make();
     write_checkpoint(&folder, false, true, NULL, NULL, false);

@@ -86,12 +86,13 @@ static void describe(rs_text *text, const rs_tensor *tensor, const char *name, c
     if (tensor == NULL) {
         rs_text_printf(text, "%s is missing", name);
     } else if (tensor->n_dims != n_dims || memcmp(tensor->shape, shape, (size_t)n_dims * sizeof *shape) != 0) {
-        rs_text_printf(text, "%s in %s has shape ", name, tensor->file);
+        rs_text_printf(text, "%s has shape ", name);
         put_shape(text, tensor->shape, tensor->n_dims);
         rs_text_puts(text, ", not ");
         put_shape(text, shape, n_dims);
+        rs_text_printf(text, " in %s", tensor->file);
     } else if (tensor->dtype == RS_TENSOR_OTHER) {
-        rs_text_printf(text, "%s in %s has dtype %.50s (F32, F16 and BF16 are read)", name, tensor->file, tensor->dtype_name);
+        rs_text_printf(text, "%s has dtype %.50s in %s (F32, F16 and BF16 are read)", name, tensor->dtype_name, tensor->file);
     }
 }
 
