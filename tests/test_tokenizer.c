@@ -105,7 +105,7 @@ static void test_look_ups(void **state)
     (void)state;
     rs_tokenizer *tokenizer = load("gemma");
     assert_int_equal(rs_tokenizer_find(tokenizer, "<bos>"), 2);
-    assert_int_equal(rs_tokenizer_find(tokenizer, "\n\n"), 701 - 1);
+    assert_int_equal(rs_tokenizer_find(tokenizer, "\n\n"), 700);
     assert_int_equal(rs_tokenizer_find(tokenizer, "no such token"), -1);
     assert_int_equal(rs_tokenizer_find(tokenizer, ""), -1);
     assert_int_equal(rs_tokenizer_vocab_size(tokenizer), 703);
@@ -339,9 +339,10 @@ static const struct malformed {
     {ADDED("{\"id\":-9,\"content\":\"<s>\"," FLAGS "}"), "-9"},
     {ADDED("{\"id\":\"9\",\"content\":\"<s>\"," FLAGS "}"), "<s>"},
     {ADDED("{\"id\":1,\"content\":\"<s>\"," FLAGS "}"), "both have id 1"},
+    {ADDED("{\"id\":9,\"content\":\"<s>\"," FLAGS "}"), "id 9"},
     {ADDED("{\"id\":9,\"content\":\"ab\"," FLAGS "}"), "id 2"},
-    {ADDED("{\"id\":9,\"content\":\"<s>\"," FLAGS "},{\"id\":9,\"content\":\"<s>\"," FLAGS "}"), "twice"},
-    {ADDED("{\"id\":9,\"content\":\"<s>\"," FLAGS "},{\"id\":9,\"content\":\"<t>\"," FLAGS "}"), "added_tokens[1]"},
+    {ADDED("{\"id\":3,\"content\":\"<s>\"," FLAGS "},{\"id\":3,\"content\":\"<s>\"," FLAGS "}"), "twice"},
+    {ADDED("{\"id\":3,\"content\":\"<s>\"," FLAGS "},{\"id\":3,\"content\":\"<t>\"," FLAGS "}"), "added_tokens[1]"},
 };
 
 static void test_malformed(void **state)

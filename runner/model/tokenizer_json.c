@@ -52,9 +52,9 @@ static json_t *present(const json_t *object, const char *key)
 static rs_status get_bool(const loader *l, const char *where, const json_t *object, const char *key, bool *out)
 {
     json_t *value = json_object_get(object, key);
+    *out = json_is_true(value);
     if (!json_is_boolean(value))
         return wrong_type(l, where, key, "true or false", value);
-    *out = json_is_true(value);
     return RS_OK;
 }
 
@@ -68,10 +68,8 @@ static rs_status get_optional_bool(const loader *l, const char *where, const jso
 static rs_status get_string(const loader *l, const char *where, const json_t *object, const char *key, const char **out)
 {
     json_t *value = json_object_get(object, key);
-    if (!json_is_string(value))
-        return wrong_type(l, where, key, "a string", value);
     *out = json_string_value(value);
-    return RS_OK;
+    return *out ? RS_OK : wrong_type(l, where, key, "a string", value);
 }
 
 static rs_status get_count(const loader *l, const char *where, const json_t *object, const char *key, size_t *out)
@@ -117,10 +115,10 @@ static rs_status walk_steps(loader *l, const char *where, const char *list, cons
 static rs_status get_pattern(const loader *l, const char *where, const json_t *object, const char **string, const char **regex)
 {
     json_t *pattern = json_object_get(object, "pattern");
-    if (!json_is_object(pattern))
-        return wrong_type(l, where, "pattern", "an object", pattern);
     *string = json_string_value(json_object_get(pattern, "String"));
     *regex = json_string_value(json_object_get(pattern, "Regex"));
+    if (!json_is_object(pattern))
+        return wrong_type(l, where, "pattern", "an object", pattern);
     if ((*string == NULL) == (*regex == NULL) || json_object_size(pattern) != 1)
         return bad(l, where, "key \"pattern\" must hold one of \"String\" and \"Regex\", a string");
     if ((*string ? *string : *regex)[0] == '\0')
@@ -294,6 +292,7 @@ static const char *holder(const rs_vocab *vocab, int32_t id, int *n)
 /* An id 0..RS_TOKEN_ID_MAX. */
 static rs_status get_id(const loader *l, const char *where, const char *token, const json_t *value, int32_t *id)
 {
+    *id = -1;
     if (!json_is_integer(value))
         return bad(l, where, "the id of \"%s\" must be an integer, not %s", token, type_name(value));
     json_int_t n = json_integer_value(value);
@@ -497,6 +496,8 @@ static rs_status enter_added(loader *l, const char *where, const char *content, 
     if (known >= 0)
         return bad(l, where, "\"%s\" has id %d here and id %d before", content, (int)id, (int)known);
     RS_TRY(id_taken(l, where, content, id));
+    if ((size_t)id != vocab->n_used) /* Hugging Face numbers them in order after the vocabulary, whatever the file says */
+        return bad(l, where, "\"%s\" has id %d where Hugging Face would give it %zu", content, (int)id, vocab->n_used);
     rs_vocab_add(vocab, content, strlen(content), id, false);
     return RS_OK;
 }
