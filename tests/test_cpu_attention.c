@@ -512,8 +512,10 @@ static void test_nan(void **state)
     for_each_isa(check_nan);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    (void)argc;
+    calm_threads(argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shapes), cmocka_unit_test(test_policies_and_maps), cmocka_unit_test(test_bits), cmocka_unit_test(test_rewind),
         cmocka_unit_test(test_nan),

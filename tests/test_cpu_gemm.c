@@ -167,8 +167,10 @@ static void test_dtypes(void **state)
     assert_memory_equal(row, exact, sizeof exact);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    (void)argc;
+    calm_threads(argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_bits),

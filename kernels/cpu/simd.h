@@ -277,8 +277,9 @@ RS_INLINE rs_vf v_between(rs_vf a, int64_t low, int64_t high, rs_vf y)
 }
 RS_INLINE rs_vf v_load_bf16(const uint16_t *p)
 {
-    rs_vi bits = {p[0] << 16, p[1] << 16, p[2] << 16, (int32_t)((uint32_t)p[3] << 16)};
-    return (rs_vf)bits;
+    typedef uint32_t rs_vu __attribute__((vector_size(16)));
+    rs_vu bits = {p[0], p[1], p[2], p[3]};
+    return (rs_vf)(bits << 16);
 }
 RS_INLINE void v_store_bf16(uint16_t *p, rs_vf a)
 {
