@@ -3,9 +3,9 @@
 /* clang-format off */
 const char rs_html_style[] =
     ":root{color-scheme:light dark;--bg:#fff;--fg:#1b1f24;--dim:#59636e;--line:#d5dbe1;--panel:#f5f7f9;--ok:#116329;--okbg:#dafbe1;--bad:#a40e26;--badbg:#ffebe9;"
-    "--warn:#7d4e00;--warnbg:#fff4ce;--base:#1b1f24;--back:#c3cad1;--c0:#0072b2;--c1:#d55e00;--c2:#009e73;--c3:#b0579a;--c4:#2f7fc1;--c5:#9a7d00;--c6:#7a4fbf;--c7:#8c564b}\n"
+    "--warn:#7d4e00;--warnbg:#fff4ce;--base:#1b1f24;--back:#c3cad1;--c0:#0072b2;--c1:#d55e00;--c2:#009e73;--c3:#b0579a;--c4:#c2255c;--c5:#9a7d00;--c6:#7a4fbf;--c7:#8c564b}\n"
     "@media(prefers-color-scheme:dark){:root{--bg:#14171b;--fg:#e4e8ec;--dim:#9aa4ae;--line:#353c44;--panel:#1d2228;--ok:#7ee2a0;--okbg:#12361f;--bad:#ff9a93;--badbg:#45191a;"
-    "--warn:#f2cc60;--warnbg:#3d2e00;--base:#fff;--back:#4b545d;--c0:#56b4e9;--c1:#ff9248;--c2:#3fd6a8;--c3:#e79acb;--c4:#8fbcff;--c5:#f0e442;--c6:#b99cff;--c7:#d6a08f}}\n"
+    "--warn:#f2cc60;--warnbg:#3d2e00;--base:#fff;--back:#4b545d;--c0:#56b4e9;--c1:#ff9248;--c2:#3fd6a8;--c3:#e79acb;--c4:#ff7aa8;--c5:#f0e442;--c6:#b99cff;--c7:#d6a08f}}\n"
     "*{box-sizing:border-box}body{font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;color:var(--fg);background:var(--bg);max-width:1180px;margin:0 auto;padding:28px 22px 60px}\n"
     "h1{font-size:1.5rem;margin:0 0 .2em}h2{font-size:1.15rem;margin:2.2em 0 .6em;padding-bottom:.25em;border-bottom:1px solid var(--line)}h3{font-size:1rem;margin:1.6em 0 .5em}\n"
     "p{margin:.4em 0}.dim,caption{color:var(--dim)}code,pre,.num{font-family:ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;font-size:.86em}\n"

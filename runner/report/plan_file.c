@@ -111,7 +111,8 @@ static const char *read_plan(rs_plan_file *plan)
     plan->points = rs_alloc(json_array_size(points), sizeof *plan->points);
     size_t i;
     json_t *point;
-    json_array_foreach (points, i, point) {
+    json_array_foreach(points, i, point)
+    {
         if (!read_point(plan, point, plan->n_points, &plan->points[plan->n_points]))
             return "points";
         plan->n_points++;
