@@ -427,6 +427,37 @@ static void test_bits(void **state)
     for_each_isa(check_bits);
 }
 
+/* --- ties --- */
+
+/* All keys the same: of equal logits the earliest k count. */
+static void check_ties(void)
+{
+    for (int dtype = RS_F32; dtype <= RS_BF16; dtype++) {
+        bench b;
+        enum { N = 200, D = 16 };
+        bench_open(&b, (rs_dtype)dtype, 1, 1, D, 2);
+        float qkv[N * 3 * D], out[N * D];
+        for (int64_t i = 0; i < N; i++)
+            for (int c = 0; c < 3 * D; c++)
+                qkv[i * 3 * D + c] = c < 2 * D ? -1 : (float)(i % 128);
+        rs_rope rope = make_rope(MAP_ALIBI, D);
+        rope.alibi = false;
+        rs_softmax softmax = make_softmax(SOFT_TOP_K);
+        rs_sequence sequence = {.n_rows = N, .kv = open_kv(&b, N), .rope = &rope, .softmax = &softmax};
+        step(&b, 0, qkv, &sequence, 1, out);
+        for (int64_t m = 0; m < N; m++) /* the mean of 0..min(m, 6) */
+            assert_true(fabsf(act_at((rs_dtype)dtype, out, m * D) - (float)(m < 6 ? m : 6) / 2) < 1e-6f);
+        rs_backend_cpu.kv_free(b.backend, sequence.kv);
+        rs_backend_cpu.close(b.backend);
+    }
+}
+
+static void test_ties(void **state)
+{
+    (void)state;
+    for_each_isa(check_ties);
+}
+
 /* --- odd input --- */
 
 /* A rewound cache answers as a new one, whatever the forgotten tokens were. */
@@ -517,8 +548,9 @@ int main(int argc, char **argv)
     (void)argc;
     calm_threads(argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shapes), cmocka_unit_test(test_policies_and_maps), cmocka_unit_test(test_bits), cmocka_unit_test(test_rewind),
-        cmocka_unit_test(test_nan),
+        cmocka_unit_test(test_shapes), cmocka_unit_test(test_policies_and_maps),
+        cmocka_unit_test(test_bits),   cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_rewind), cmocka_unit_test(test_nan),
     };
     return cmocka_run_group_tests_name("cpu_attention", tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/cpu/sparse_kernel.h"
 
 enum {
     KEY_VECTORS = RS_KEY_TILE / RS_VW,
@@ -457,13 +458,13 @@ static void sparse_rows(attend_state *state, int row)
     for (tile = 0; enter(state, row, tile); tile += RS_KEY_TILE) {
         make_logits(state);
         for (int r = 0; r < state->rows; r++)
-            for (int j = 0; j < state->n_keys; j++)
-                state->z[r * state->z_stride + tile + j] = state->s[r * RS_KEY_TILE + j] * state->factor[r] * unit;
+            for (int j = 0; j < round_up(state->n_keys, GRANULE); j += RS_VW)
+                v_store(state->z + r * state->z_stride + tile + j, v_load(state->s + r * RS_KEY_TILE + j) * v_set(state->factor[r] * unit));
     }
     for (int r = 0; r < state->rows; r++) {
         float *z = state->z + r * state->z_stride;
         int64_t visible = position_of(task, row + r) + 1;
-        state->sum[row + r] = rs_sparse_weights(task->softmax, z, visible, state->scratch);
+        state->sum[row + r] = sparse_weights(task->softmax, z, visible, state->scratch);
         memset(z + visible, 0, (size_t)(state->z_stride - visible) * sizeof *z);
     }
     for (tile = 0; enter(state, row, tile); tile += RS_KEY_TILE) {

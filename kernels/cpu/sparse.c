@@ -1,4 +1,5 @@
-/* Weights of one row for the policies that must see all its logits: top-k and entmax. Plain scalar code: these are the slow path. */
+/* Weights of one row for the policies that must see all its logits, top-k and entmax: the general case, in plain scalar code. The common
+ * one is sparse_kernel.h's. */
 #include <math.h>
 #include <string.h>
 
@@ -56,9 +57,7 @@ static float top_k_weights(const rs_softmax *softmax, float *z, int64_t n)
 
 static double entmax_power(double x, double alpha)
 {
-    if (alpha == 2.0)
-        return x;
-    return alpha == 1.5 ? x * x : pow(x, 1.0 / (alpha - 1.0));
+    return pow(x, 1.0 / (alpha - 1.0));
 }
 
 /* tau where sum [x - tau]_+^(1 / (alpha - 1)) over x [n] is 1, by bisection. x is consumed: what falls below the lower end is dropped. */
