@@ -412,7 +412,7 @@ static void entropy_block(attend_state *state, float *u)
         for (int j = 0; j < width; j += RS_VW) {
             /* Bounded, so that a weight of 0 times -inf is 0. */
             rs_vf x = v_max(v_set(-200.0f), v_fma(v_load(state->s + r * RS_KEY_TILE + j), factor, shift));
-            rs_vf e = v_exp2(x, 1);
+            rs_vf e = v_exp2(x, !state->task->bf16);
             tile_l = tile_l + e;
             tile_u = v_fma(x, e, tile_u);
         }
