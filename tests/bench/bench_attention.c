@@ -1,6 +1,6 @@
 /* Speed of causal attention, prefill and decode, by head_dim and policy.
  * usage: bench_attention [threads [tokens]]
- * GFLOP count 4 * head_dim * visible keys per query row; columns: by wall clock, and per second of processor time. */
+ * GFLOP count 4 * head_dim * visible keys per query row; columns: by wall clock, and per core and second of its time. */
 #include <math.h>
 #include <string.h>
 
@@ -110,7 +110,7 @@ static void report(const setting *s, const policy *p, double *plain_cpu)
     double bytes = 2 * n * s->kv_heads * s->head_dim * (s->dtype == RS_BF16 ? 2 : 4);
     if (*plain_cpu == 0)
         *plain_cpu = prefill.cpu;
-    printf("%-4s %2d/%2d x %3d  %-10s prefill %7.1f GF/s wall %7.1f GF/s cpu  x%5.2f   decode %6.1f us %6.1f GB/s\n",
+    printf("%-4s %2d/%2d x %3d  %-10s prefill %7.1f GF/s wall %7.1f GF/s core  x%5.2f   decode %6.1f us %6.1f GB/s\n",
            s->dtype == RS_BF16 ? "bf16" : "fp32", s->heads, s->kv_heads, s->head_dim, p->name, flop / prefill.wall / 1e9,
            flop / prefill.cpu / 1e9, prefill.cpu / *plain_cpu, decode.wall * 1e6, bytes / decode.wall / 1e9);
     fflush(stdout);

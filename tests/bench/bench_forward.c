@@ -1,7 +1,8 @@
 /* Times one forward of a model folder: prefill with every token scored, and greedy decoding at batch 1, as tests/bench/peer_transformers.py
  * does for transformers. Prints the same JSON lines, with FLOP/s and their share of the best rate this machine's matrix product reaches.
  *
- *   bench_forward MODEL_DIR TEXT_FILE [--dtype bf16|fp32] [--threads N] [--repeats N] [--softmax adaptive] [N...]      (default 2048 8192)
+ *   bench_forward MODEL_DIR TEXT_FILE [--dtype bf16|fp32] [--threads N] [--repeats N] [--softmax adaptive] [--deterministic 1] [N...]
+ * (default 2048 8192)
  */
 #include <inttypes.h>
 #include <math.h>
@@ -30,6 +31,7 @@ typedef struct bench {
     rs_softmax softmax;
     const char *dtype;
     int threads, repeats;
+    bool deterministic;
     double peak; /* FLOP/s */
 } bench;
 
@@ -190,23 +192,26 @@ static void open_all(bench *b, const char *folder, const char *text_path, const 
     free(path);
     rs_rope_init_plain(&b->rope, b->model.head_dim);
     rs_rope_fill_default(b->model.rope_theta, b->model.head_dim, b->rope.inv_freq);
-    const rs_softmax_policy *policy = rs_softmax_policy_find(softmax);
-    if (policy == NULL)
+    rs_softmax_init_plain(&b->softmax);
+    const rs_softmax_policy *policy = softmax ? rs_softmax_policy_find(softmax) : NULL;
+    if (softmax && policy == NULL)
         must(rs_fail(RS_INVALID, "no softmax policy '%s'", softmax));
-    rs_params_init(&params, policy->params);
-    rs_model_facts facts = rs_model_get_facts(&b->model);
-    must(rs_params_fill(&params, &facts));
-    must(rs_softmax_build(policy, &params, &b->softmax));
-    rs_params_free(&params);
+    if (policy) {
+        rs_params_init(&params, policy->params);
+        rs_model_facts facts = rs_model_get_facts(&b->model);
+        must(rs_params_fill(&params, &facts));
+        must(rs_softmax_build(policy, &params, &b->softmax));
+        rs_params_free(&params);
+    }
     b->peak = measure_peak(b, dtype);
-    rs_transformer_options options = {.dtype = dtype, .n_threads = b->threads, .max_rows = MAX_ROWS};
+    rs_transformer_options options = {.dtype = dtype, .n_threads = b->threads, .max_rows = MAX_ROWS, .deterministic = b->deterministic};
     must(rs_transformer_open(&b->model, b->store, &rs_backend_cpu, comm, &options, &b->transformer));
 }
 
 int main(int argc, char **argv)
 {
     bench b = {.dtype = "bf16", .threads = 2, .repeats = 3};
-    const char *positional[2] = {NULL, NULL}, *softmax = "temperature";
+    const char *positional[2] = {NULL, NULL}, *softmax = NULL;
     int64_t lengths[MAX_LENGTHS] = {2048, 8192};
     int n_positional = 0, n_lengths = 0;
     for (int i = 1; i < argc; i++) {
@@ -214,6 +219,8 @@ int main(int argc, char **argv)
             const char *name = argv[i], *value = argv[++i];
             if (strcmp(name, "--dtype") == 0)
                 b.dtype = value;
+            else if (strcmp(name, "--deterministic") == 0)
+                b.deterministic = atoi(value) != 0;
             else if (strcmp(name, "--softmax") == 0)
                 softmax = value;
             else if (strcmp(name, "--threads") == 0)

@@ -1,6 +1,6 @@
 /* Speed of the matrix products of a model's layers, beside the best that this machine has shown.
  * usage: bench_gemm [threads [rows [hidden [ff [vocabulary]]]]]
- * Columns: by wall clock, per second of processor time, and the latter's share of the best in the table. */
+ * Columns: by wall clock, per core and second of its time, and the latter's share of the best in the table. */
 #include <string.h>
 
 #include "bench.h"
@@ -91,7 +91,7 @@ int main(int argc, char **argv)
         for (int i = 0; i < N_SHAPES; i++) {
             double bytes = (double)(shapes[i].k * shapes[i].m) * (dtype == RS_BF16 ? 2 : 4) /
                            (2.0 * (double)(shapes[i].n * shapes[i].k * shapes[i].m));
-            printf("%-4s %-8s %5lld x %5lld x %6lld  %7.1f GF/s wall  %7.1f GF/s cpu  %3.0f%%  weights %6.1f GB/s\n",
+            printf("%-4s %-8s %5lld x %5lld x %6lld  %7.1f GF/s wall  %7.1f GF/s core  %3.0f%%  weights %6.1f GB/s\n",
                    dtype == RS_BF16 ? "bf16" : "fp32", shapes[i].name, (long long)shapes[i].n, (long long)shapes[i].k,
                    (long long)shapes[i].m, wall[i], cpu[i], 100 * cpu[i] / best, bytes * wall[i]);
         }
