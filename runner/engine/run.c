@@ -243,6 +243,10 @@ static rs_status open_model(run *r)
         .max_rows = (int64_t)rs_param_number(&r->config->parallel, "batch_tokens"),
         .deterministic = rs_param_number(&r->config->parallel, "deterministic") != 0,
     };
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if ((long)options.n_threads * local_size > cores)
+        rs_warn("%d ranks x %d threads on this host's %ld cores: they wait for each other (OMP_WAIT_POLICY=passive makes it less bad)",
+                local_size, options.n_threads, cores);
     rs_debug("rank %d: %d threads", rs_comm_rank(r->world), options.n_threads);
     RS_TRY(rs_transformer_open(&r->model, r->store, &rs_backend_cpu, r->group, &options, &r->transformer));
     if (!options.deterministic)

@@ -138,6 +138,14 @@ static rs_status row_parallel(rs_transformer *t, void *a, const rs_split *split,
         return rs_comm_sum(t->group, y, (size_t)(n * d));
     }
     int n_parts = t->weights.n_parts, size = rs_comm_size(t->group);
+    if (size == 1) { /* nothing to gather: each part is added as it comes */
+        RS_TRY(t->ops->linear(t->backend, a, stride, split->parts[0], n, y, d));
+        for (int i = 1; i < n_parts; i++) {
+            RS_TRY(t->ops->linear(t->backend, act_at(t, a, split->first[i]), stride, split->parts[i], n, t->partial, d));
+            RS_TRY(t->ops->add(t->backend, y, t->partial, n * d));
+        }
+        return RS_OK;
+    }
     for (int i = 0; i < n_parts; i++)
         RS_TRY(t->ops->linear(t->backend, act_at(t, a, split->first[i]), stride, split->parts[i], n, t->partial + i * n * d, d));
     RS_TRY(rs_comm_gather(t->group, t->partial, (size_t)(n_parts * n * d) * sizeof(float), t->gathered));

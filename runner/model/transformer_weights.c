@@ -5,11 +5,21 @@
 
 #include "base/memory.h"
 
+/* The MLP's columns are dealt in runs of 32 where each part has a few of them: odd inner dimensions cost matrix products dearly. Decided by
+ * the fixed parts alone, so that parts of T ranks stay unions of them. */
+static rs_range partition_ff(const rs_model *m, int parts, int part)
+{
+    int64_t unit = m->ff / m->heads >= 64 ? 32 : 1, n_units = (m->ff + unit - 1) / unit;
+    rs_range units = rs_partition(n_units, parts, part);
+    int64_t first = units.first * unit, end = (units.first + units.n) * unit;
+    return (rs_range){.first = first, .n = (end < m->ff ? end : m->ff) - first};
+}
+
 void rs_weights_place(rs_weights *w, const rs_model *m, int rank, int size, bool deterministic)
 {
     w->heads = rs_partition(m->heads, size, rank);
     w->kv_heads = rs_partition_kv(w->heads, m->heads, m->kv_heads);
-    w->ff = rs_partition(m->ff, size, rank);
+    w->ff = partition_ff(m, size, rank);
     w->vocab = rs_partition(m->vocab, size, rank);
     w->all_parts = m->heads;
     w->n_parts = (int)w->heads.n;
@@ -114,8 +124,14 @@ out:
     return status;
 }
 
-/* A matrix of which this rank holds input columns `mine`. Deterministic: cut at the fixed parts of all_columns. */
-static rs_status load_split(const loader *l, const rs_tensor *tensor, rs_range mine, int64_t all_columns, rs_split *out)
+static rs_range head_part(const rs_model *m, int parts, int part)
+{
+    return scaled(rs_partition(m->heads, parts, part), m->head_dim);
+}
+
+/* A matrix of which this rank holds input columns `mine`. Deterministic: cut at the fixed parts, which `partition` deals. */
+static rs_status load_split(const loader *l, const rs_tensor *tensor, rs_range mine, rs_range (*partition)(const rs_model *, int, int),
+                            rs_split *out)
 {
     const rs_weights *w = l->w;
     out->n = w->deterministic ? w->n_parts : 1;
@@ -123,7 +139,7 @@ static rs_status load_split(const loader *l, const rs_tensor *tensor, rs_range m
     out->parts = rs_alloc((size_t)out->n, sizeof *out->parts);
     out->first = rs_alloc((size_t)out->n, sizeof *out->first);
     for (int i = 0; i < out->n; i++) {
-        rs_range part = w->deterministic ? rs_partition(all_columns, w->all_parts, (int)w->heads.first + i) : mine;
+        rs_range part = w->deterministic ? partition(l->m, w->all_parts, (int)w->heads.first + i) : mine;
         rs_slice s = slice(tensor, all(l->m->hidden), part);
         out->first[i] = part.first - mine.first;
         RS_TRY(l->ops->matrix_load(l->backend, &s, 1, &out->parts[i]));
@@ -146,10 +162,10 @@ static rs_status load_layer(const loader *l, int layer, rs_layer_weights *out)
     rs_slice qkv[] = {slice(q, scaled(w->heads, e), all(m->hidden)), slice(k, scaled(w->kv_heads, e), all(m->hidden)),
                       slice(v, scaled(w->kv_heads, e), all(m->hidden))};
     RS_TRY(l->ops->matrix_load(l->backend, qkv, 3, &out->qkv));
-    RS_TRY(load_split(l, o, scaled(w->heads, e), m->heads * e, &out->o));
+    RS_TRY(load_split(l, o, scaled(w->heads, e), head_part, &out->o));
     rs_slice gate_up[] = {slice(gate, w->ff, all(m->hidden)), slice(up, w->ff, all(m->hidden))};
     RS_TRY(l->ops->matrix_load(l->backend, gate_up, 2, &out->gate_up));
-    RS_TRY(load_split(l, down, w->ff, m->ff, &out->down));
+    RS_TRY(load_split(l, down, w->ff, partition_ff, &out->down));
     const rs_tensor *done[] = {q, k, v, gate, up};
     for (size_t i = 0; i < sizeof done / sizeof *done; i++)
         rs_tensor_store_release(l->store, done[i]);
@@ -192,8 +208,8 @@ rs_status rs_weights_load_plain(const rs_weights *w, const rs_model *m, const rs
     rs_weights plain = *w;
     plain.deterministic = false;
     loader l = {.w = &plain, .m = m, .store = store, .ops = ops, .backend = backend};
-    RS_TRY(load_split(&l, layer_tensor(&l, 0, "self_attn.o_proj"), scaled(w->heads, m->head_dim), m->heads * m->head_dim, o));
-    return load_split(&l, layer_tensor(&l, 0, "mlp.down_proj"), w->ff, m->ff, down);
+    RS_TRY(load_split(&l, layer_tensor(&l, 0, "self_attn.o_proj"), scaled(w->heads, m->head_dim), head_part, o));
+    return load_split(&l, layer_tensor(&l, 0, "mlp.down_proj"), w->ff, partition_ff, down);
 }
 
 void rs_split_free(rs_split *split, const rs_backend_ops *ops, rs_backend *backend)
