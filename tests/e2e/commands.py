@@ -213,6 +213,17 @@ def own_folder():
     expect(os.path.exists(os.path.join(elsewhere, "results/plain/report.yaml")), "results/NAME is where one stands")
 
 
+def overrides():
+    """--set takes lists and ranges, reaches into lists, and the last one of a key counts."""
+    folder = small_folder()
+    more = ["--set", "sweep.context=20,30-50+10", "--set", "sweep.rope=[default, {rope_type: linear, factor: [2, 4]}]", "--set",
+            "tasks.0.samples=9", "--set", "tasks.0.samples=1"]
+    h.run("sweep.yaml", "-q", *more, cwd=folder, code=0)
+    out = os.path.join(folder, "out")
+    found = {(p["context"], p["rope"]["rope_type"], p["rope"].get("factor"), p["n"]) for p in h.report(out)["points"]}
+    expect(found == {(c, *r, 1) for c in (20, 30, 40, 50) for r in (("default", None), ("linear", 2), ("linear", 4))}, f"points {found}")
+
+
 def report_files():
     folder = small_folder()
     h.run("sweep.yaml", "-q", ranks=2, cwd=folder, code=0)
@@ -261,6 +272,7 @@ def main():
     suite.case("an extra tensor", extra_tensor)
     suite.case("byte-order mark, CRLF, no last newline", encodings)
     suite.case("where paths start", own_folder)
+    suite.case("--set", overrides)
     suite.case("the report's files", report_files)
     suite.end()
 

@@ -53,10 +53,10 @@ def command(arguments, ranks=0):
     return launcher + [PROGRAM] + [str(a) for a in arguments]
 
 
-def start(arguments, ranks=0, cwd=None, env=None):
+def start(arguments, ranks=0, cwd=None, env=None, **popen):
     """A process in a group of its own, so that whatever a failed test leaves behind can be ended."""
     process = subprocess.Popen(command(arguments, ranks), cwd=cwd, env={**ENVIRONMENT, **(env or {})}, stdin=subprocess.DEVNULL,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **popen)
     process.begun = time.monotonic()
     return process
 

@@ -4,6 +4,7 @@ are those of an undisturbed run.
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 
@@ -57,9 +58,9 @@ def out_of(folder):
 LONG = ("100, 500", "default, {rope_type: yarn, factor: 4}", 30)
 
 
-def begin(folder, ranks, *more, records=3):
+def begin(folder, ranks, *more, records=3, **popen):
     """Starts the long sweep; returns the process and its ranks once so many samples are done and others are not."""
-    process = h.start(["sweep.yaml", "-q", *more], ranks, folder)
+    process = h.start(["sweep.yaml", "-q", *more], ranks, folder, **popen)
     pids = h.ranks_of(process, ranks) if ranks else [process.pid]
     h.wait_until(lambda: records_in(folder) >= records or process.poll() is not None, "records in the journal")
     return process, pids
@@ -117,6 +118,18 @@ def launcher_ended(folder, reference):
     expect_resumes(folder, reference, 2)
 
 
+def disk_full(folder, reference):
+    """No more than a part of a record fits: as with a signal, what is there is kept."""
+    remove_output(folder)
+    process, pids = begin(folder, 0, restore_signals=False)  # Python ignores SIGXFSZ, and so does what it starts
+    room = len(h.read(folder, "out/journal/records.log")) + 100
+    resource.prlimit(pids[0], resource.RLIMIT_FSIZE, (room, room))
+    result = h.wait(process)
+    expect(result.code == 75, "not exit code 75", result)
+    expect([line for line in result.lines("ropesweep: ") if "records.log" in line], "the file is not named", result)
+    expect_resumes(folder, reference, 2)
+
+
 def killed(folder, reference, seed):
     """Ranks die without a word, several times over; the job must end each time."""
     draw = random.Random(seed)
@@ -150,6 +163,7 @@ def long_cases(suite):
         suite.case(name, stopped, folder, reference, number, whom, ranks, then)
     suite.case("SIGTERM as soon as there is a journal", stopped_at_once, folder, reference)
     suite.case("SIGTERM to mpirun", launcher_ended, folder, reference)
+    suite.case("a full disk", disk_full, folder, reference)
     for seed in (1, 2):
         suite.case(f"SIGKILL to a rank, three times, seed {seed}", killed, folder, reference, seed)
     tensor = ("--set", "parallel.tensor=2", "--set", "parallel.deterministic=true")
@@ -203,6 +217,29 @@ def again_changes_nothing(ranks):
     run(folder, ranks=ranks, code=0)
     changed = h.differences(before, h.snapshot(folder, with_times=True))
     expect(not changed, f"the second run changed {changed}")
+
+
+def lost_file(name):
+    """A folder that lost a file is made whole again, to the byte."""
+    folder, _ = small_folder()
+    reference, report = h.samples(out_of(folder)), h.stable(h.report(out_of(folder)))
+    os.unlink(os.path.join(folder, name))
+    run(folder, "-q", code=0)
+    expect(os.path.exists(os.path.join(folder, name)), f"{name} is not there again")
+    h.expect_equal(h.samples(out_of(folder)), reference, "samples.jsonl")
+    h.expect_equal(h.stable(h.report(out_of(folder))), report, "report.json")
+
+
+def two_at_once():
+    """One of them works, the other is sent away and disturbs nothing."""
+    folder = h.new_folder()
+    write_config(folder, "200, 300", SMALL[1], 30)
+    first = h.start(["sweep.yaml", "-q"], 0, folder)
+    h.wait_until(lambda: records_in(folder) > 0, "the first records")
+    second = run(folder, "-q", ranks=2, code=2)
+    expect(len(second.lines("ropesweep: ")) == 1 and str(first.pid) in second.err, "the other run is not named", second)
+    expect(h.wait(first).code == 0, "the first run was disturbed")
+    expect(len(h.samples(out_of(folder))) == 2 * 2 * 2 * (30 + 4), "samples")
 
 
 def one_entry_more():
@@ -329,6 +366,9 @@ def small_cases(suite):
         suite.case(f"a flipped bit at {at:.0%} of the log", damaged, flip(at))
     suite.case("the same command again", again_changes_nothing, 0)
     suite.case("the same command again, two ranks", again_changes_nothing, 2)
+    for name in ("out/report.json", "out/samples.jsonl", "out/journal/records.log", "out/journal/plan.json"):
+        suite.case(f"{name} is lost", lost_file, name)
+    suite.case("two runs in one folder at once", two_at_once)
     suite.case("one rope entry more", one_entry_more)
     suite.case("more samples, then fewer", more_samples)
     suite.case("entries in another order", reordered)
