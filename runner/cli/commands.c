@@ -32,10 +32,8 @@ static rs_status check_checkpoint(const rs_model *model, bool *found)
 static rs_status check_tokenizer(const rs_model *model)
 {
     rs_tokenizer *tokenizer = NULL;
-    char *path = rs_format("%s/tokenizer.json", model->folder);
-    rs_status status = rs_tokenizer_load(path, &tokenizer);
+    rs_status status = rs_run_load_tokenizer(model, &tokenizer);
     rs_tokenizer_free(tokenizer);
-    free(path);
     return status;
 }
 

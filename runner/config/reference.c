@@ -176,7 +176,10 @@ static void write_help_line(const char *section, const char *name, const char *f
 {
     rs_text key = {0};
     rs_text_printf(&key, "%s%s%s", section, section[0] ? "." : "", name);
-    rs_text_printf(out, "  %-24s %s", key.data, help);
+    size_t clause = strcspn(help, ";:("); /* a screen's line: the rest is in the reference */
+    while (clause > 0 && help[clause - 1] == ' ')
+        clause--;
+    rs_text_printf(out, "  %-24s %.*s", key.data, (int)clause, help);
     if (fallback)
         rs_text_printf(out, " (%s%s)", strcmp(fallback, "required") == 0 ? "" : "default ", fallback);
     rs_text_puts(out, "\n");

@@ -114,17 +114,22 @@ rs_status rs_run_load_config(const rs_run_options *options, rs_config **config, 
     return RS_OK;
 }
 
+rs_status rs_run_load_tokenizer(const rs_model *model, rs_tokenizer **out)
+{
+    char *path = rs_format("%s/tokenizer.json", model->folder);
+    rs_status status = rs_tokenizer_load(path, out);
+    if (status == RS_OK && rs_tokenizer_vocab_size(*out) > model->vocab)
+        status = rs_fail(RS_INVALID, "%s: %d tokens, but config.json's vocab_size is %" PRId64, path, rs_tokenizer_vocab_size(*out),
+                         model->vocab);
+    free(path);
+    return status;
+}
+
 static rs_status load_files(run *r)
 {
     RS_TRY(rs_run_load_config(r->options, &r->config, &r->model));
     RS_TRY(rs_run_check_tensor(r->config, &r->model, rs_comm_size(r->world)));
-    char *path = rs_format("%s/tokenizer.json", r->model.folder);
-    rs_status status = rs_tokenizer_load(path, &r->tokenizer);
-    free(path);
-    RS_TRY(status);
-    if (rs_tokenizer_vocab_size(r->tokenizer) > r->model.vocab)
-        return rs_fail(RS_INVALID, "%s/tokenizer.json: %d tokens, but config.json's vocab_size is %" PRId64, r->model.folder,
-                       rs_tokenizer_vocab_size(r->tokenizer), r->model.vocab);
+    RS_TRY(rs_run_load_tokenizer(&r->model, &r->tokenizer));
     RS_TRY(rs_tensor_store_open(r->model.folder, false, &r->store));
     return rs_model_check(&r->model, r->store);
 }
@@ -245,8 +250,7 @@ static rs_status open_model(run *r)
     };
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     if ((long)options.n_threads * local_size > cores)
-        rs_warn("%d ranks x %d threads on this host's %ld cores: they wait for each other (OMP_WAIT_POLICY=passive makes it less bad)",
-                local_size, options.n_threads, cores);
+        rs_warn("%d ranks x %d threads on this host's %ld cores: they wait for each other", local_size, options.n_threads, cores);
     rs_debug("rank %d: %d threads", rs_comm_rank(r->world), options.n_threads);
     RS_TRY(rs_transformer_open(&r->model, r->store, &rs_backend_cpu, r->group, &options, &r->transformer));
     if (!options.deterministic)
@@ -452,6 +456,9 @@ static rs_status finish(run *r, bool stopped, rs_run_result *result)
             fflush(stdout);
         }
         rs_text_free(&table);
+        rs_status closed = rs_journal_close(r->journal);
+        r->journal = NULL;
+        verdict[0] = verdict[0] == RS_OK ? (int)closed : verdict[0];
         verdict[1] = stopped ? RS_RUN_STOPPED : summary.failed > 0 || !summary.complete ? RS_RUN_FAILED_POINTS : RS_RUN_COMPLETE;
     }
     RS_TRY(agree(r, (rs_status)verdict[0]));
@@ -470,8 +477,8 @@ static void run_close(run *r)
     rs_tokenizer_free(r->tokenizer);
     rs_model_free(&r->model);
     rs_config_free(r->config);
-    if (r->journal)
-        rs_journal_close(r->journal);
+    if (r->journal) /* a failure stands already */
+        (void)rs_journal_close(r->journal);
     if (r->progress)
         rs_progress_close(r->progress);
     for (int i = 0; i < r->facts.n_hosts; i++)

@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "config/config.h"
 #include "model/model.h"
+#include "model/tokenizer.h"
 #include "sharding/comm.h"
 
 typedef struct rs_run_options {
@@ -28,6 +29,8 @@ rs_status rs_run(rs_comm *world, const rs_run_options *options, rs_run_result *r
 
 /* What run, plan and check do alike: the config with --limit applied, and the model's description with the config resolved against it. */
 rs_status rs_run_load_config(const rs_run_options *options, rs_config **config, rs_model *model);
+/* The model's tokenizer.json, which must not know more tokens than the model. */
+rs_status rs_run_load_tokenizer(const rs_model *model, rs_tokenizer **out);
 /* `tensor` against a number of ranks and the model's heads. */
 rs_status rs_run_check_tensor(const rs_config *config, const rs_model *model, int ranks);
 

@@ -254,6 +254,40 @@ static void close_side(side *s)
     rs_journal_close(s->journal);
 }
 
+/* What a gate may have meant: "" or "; did you mean 'x'?". Freed by the caller. */
+static char *suggestion(const char *word, const char *const *names, int n)
+{
+    const char *nearest = rs_nearest(word, names, (size_t)n);
+    return nearest ? rs_format("; did you mean '%s'?", nearest) : rs_strdup("");
+}
+
+/* A gate on a task, metric or context that A does not have is a typo, not a regression. */
+static rs_status check_gate(const rs_plan_file *plan, const rs_gate *gate)
+{
+    const rs_plan_task *task = NULL;
+    const char **labels = rs_alloc((size_t)plan->n_tasks, sizeof *labels);
+    rs_status status = RS_OK;
+    bool context = gate->context == 0, metric = false;
+    for (int i = 0; i < plan->n_tasks; i++) {
+        labels[i] = plan->tasks[i].label;
+        task = strcmp(labels[i], gate->task) == 0 ? &plan->tasks[i] : task;
+    }
+    for (int64_t i = 0; i < plan->n_points; i++)
+        context = context || plan->points[i].context == gate->context;
+    for (int i = 0; task && i < task->n_metrics; i++)
+        metric = metric || strcmp(task->metrics[i], gate->metric) == 0;
+    char *hint = task ? suggestion(gate->metric, task->metrics, task->n_metrics) : suggestion(gate->task, labels, plan->n_tasks);
+    if (task == NULL)
+        status = rs_fail(RS_INVALID, "--gate '%s': there is no task '%s'%s", gate->text, gate->task, hint);
+    else if (!metric)
+        status = rs_fail(RS_INVALID, "--gate '%s': task %s has no metric '%s'%s", gate->text, gate->task, gate->metric, hint);
+    else if (!context)
+        status = rs_fail(RS_INVALID, "--gate '%s': no point has context %" PRId64, gate->text, gate->context);
+    free(hint);
+    free(labels);
+    return status;
+}
+
 rs_status rs_report_compare(const char *folder_a, const char *folder_b, char *const *gates, int n_gates, rs_text *out, bool *passed)
 {
     rs_status status = RS_OK;
@@ -263,6 +297,8 @@ rs_status rs_report_compare(const char *folder_a, const char *folder_b, char *co
         RS_TRY_OUT(rs_gate_parse(gates[c.n_gates], &c.gates[c.n_gates]));
     RS_TRY_OUT(open_side(folder_a, &c.a));
     RS_TRY_OUT(open_side(folder_b, &c.b));
+    for (int i = 0; i < c.n_gates; i++)
+        RS_TRY_OUT(check_gate(&c.a.results->plan, &c.gates[i]));
     index_b(&c);
     put_heads(&c.cells);
     RS_TRY_OUT(compare_points(&c));
