@@ -40,7 +40,7 @@ typedef struct rs_backend_shape {
     const int *kv_of_head;     /* [heads] */
     int first_head, all_heads; /* place of head 0 in the whole model: ALiBi slopes */
     int head_dim;
-    float attention_scale;     /* 1/sqrt(head_dim), or the checkpoint's own */
+    float attention_scale; /* 1/sqrt(head_dim), or the checkpoint's own */
 } rs_backend_shape;
 
 /* One sequence's part of a batch. */
@@ -54,10 +54,10 @@ typedef struct rs_sequence {
 
 /* Partial result of one row over a run of vocabulary: log-sum-exp state, the target's logit if it lies in the run, the greedy choice. */
 typedef struct rs_head_row {
-    float max, sum;      /* sum of exp(logit - max) */
-    float target;        /* logit of the row's target; -inf if it lies elsewhere */
-    float best;          /* largest logit */
-    int32_t best_id;     /* its token id, the lowest of equals */
+    float max, sum;  /* sum of exp(logit - max) */
+    float target;    /* logit of the row's target; -inf if it lies elsewhere */
+    float best;      /* largest logit */
+    int32_t best_id; /* its token id, the lowest of equals */
 } rs_head_row;
 
 typedef struct rs_backend_ops {
@@ -78,11 +78,11 @@ typedef struct rs_backend_ops {
     void (*matrix_free)(rs_backend *backend, rs_matrix *matrix);
     size_t (*matrix_bytes)(const rs_matrix *matrix);
 
-    /* kv for up to `capacity` tokens under `rope`'s map (key sets). Freed by kv_free. kv_rewind forgets all but the first n tokens. */
+    /* kv for up to `capacity` tokens under `rope`'s map (key sets). Freed by kv_free. A step that begins at
+     * position p sees the first p tokens of what stands there, whatever followed them before. */
     rs_status (*kv_open)(rs_backend *backend, int64_t capacity, int key_sets, rs_kv **out);
     void (*kv_free)(rs_backend *backend, rs_kv *kv);
     size_t (*kv_bytes)(rs_backend *backend, int64_t capacity, int key_sets);
-    void (*kv_rewind)(rs_kv *kv, int64_t n_tokens);
 
     /* Once a forward step, before its layers: makes what depends on positions only (cos and sin, segment starts, row scales) for
      * these sequences. The array is borrowed until the next call; store_qkv and attention of the step are given the same one. */
@@ -92,12 +92,15 @@ typedef struct rs_backend_ops {
      * table: host slice [rows, d] (read row by row, each rounded to the model's dtype); ids: host [n]. */
     rs_status (*embed)(rs_backend *backend, const rs_slice *table, int32_t first_id, const int32_t *ids, int64_t n, float scale, float *x);
 
-    /* If y is not NULL first x += y (both [n, d]). Then h = rms(x) * weight, weight [d] fp32 on the device (1 + w where the model wants it),
-     * eps inside the root; `cast_first`: the normalised x is rounded to the dtype before the product (Llama). h act [n, d]; NULL: only the sum. */
-    rs_status (*add_norm)(rs_backend *backend, float *x, const float *y, const float *weight, float eps, bool cast_first, int64_t n, int64_t d, void *h);
+    /* If y is not NULL first x += y (both [n, d]). Then h = rms(x) * weight, weight [d] fp32 on the device (1 + w where the model wants
+     * it), eps inside the root; `cast_first`: the normalised x is rounded to the dtype before the product (Llama). h act [n, d]; NULL: only
+     * the sum. */
+    rs_status (*add_norm)(rs_backend *backend, float *x, const float *y, const float *weight, float eps, bool cast_first, int64_t n,
+                          int64_t d, void *h);
 
     /* out [n, out_stride] = a [n, a_stride] W^T. a: act; out: fp32; strides in elements. */
-    rs_status (*linear)(rs_backend *backend, const void *a, int64_t a_stride, const rs_matrix *w, int64_t n, float *out, int64_t out_stride);
+    rs_status (*linear)(rs_backend *backend, const void *a, int64_t a_stride, const rs_matrix *w, int64_t n, float *out,
+                        int64_t out_stride);
 
     /* qkv [n, (h + 2 hk) e] fp32: rotates queries into the backend's own query buffer and keys into each sequence's cache
      * (every key set), stores values. `layer` from 0; whether it rotates is the rope's to say. Buffers of `attention` follow. */
@@ -109,10 +112,10 @@ typedef struct rs_backend_ops {
     /* out act [n, f] = activation(gate) * up, gate_up fp32 [n, 2 f], gate first. */
     rs_status (*glu)(rs_backend *backend, rs_activation activation, const float *gate_up, int64_t n, int64_t f, void *out);
 
-    /* Logits of h [n, d] (act) against W [vocabulary run, d], never whole in memory. targets: host [n], token ids, -1 for none. first_id: the
-     * id of W's first row. cap: tanh soft cap of the logits, 0 none. rows: host [n]. */
-    rs_status (*head)(rs_backend *backend, const void *h, const rs_matrix *w, int32_t first_id, const int32_t *targets, float cap, int64_t n,
-                      rs_head_row *rows);
+    /* Logits of h [n, d] (act) against W [vocabulary run, d], never whole in memory. targets: host [n], token ids, -1 for none. first_id:
+     * the id of W's first row. cap: tanh soft cap of the logits, 0 none. rows: host [n]. */
+    rs_status (*head)(rs_backend *backend, const void *h, const rs_matrix *w, int32_t first_id, const int32_t *targets, float cap,
+                      int64_t n, rs_head_row *rows);
 
     /* a[i] += b[i]. */
     rs_status (*add)(rs_backend *backend, float *a, const float *b, int64_t n);
@@ -120,7 +123,8 @@ typedef struct rs_backend_ops {
 
 extern const rs_backend_ops rs_backend_cpu;
 
-/* Memory-bound or compute-bound facts of the machine as the backend sees it, one line for `--version` and reports ("avx512_bf16, oneDNN 2.6.3"). */
+/* Memory-bound or compute-bound facts of the machine as the backend sees it, one line for `--version` and reports ("avx512_bf16,
+ * oneDNN 2.6.3"). */
 const char *rs_backend_cpu_describe(void);
 
 #endif

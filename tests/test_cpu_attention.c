@@ -480,7 +480,6 @@ static void check_rewind(void)
         rs_sequence sequence = {.n_rows = N, .kv = open_kv(&b, N), .rope = &rope, .softmax = &softmax};
         step(&b, 0, qkv, &sequence, 1, fresh);
         step(&b, 0, bad, &sequence, 1, again);
-        rs_backend_cpu.kv_rewind(sequence.kv, 0);
         memset(again, 0, bytes);
         for (int64_t at = 0; at < N; at += 7) {
             rs_sequence piece = sequence;

@@ -131,7 +131,6 @@ const rs_backend_ops rs_backend_cpu = {
     .kv_open = rs_cpu_kv_open,
     .kv_free = rs_cpu_kv_free,
     .kv_bytes = rs_cpu_kv_bytes,
-    .kv_rewind = rs_cpu_kv_rewind,
     .prepare = rs_cpu_prepare,
     .embed = rs_cpu_embed,
     .add_norm = rs_cpu_add_norm,

@@ -131,7 +131,6 @@ rs_status rs_cpu_linear(rs_backend *backend, const void *a, int64_t a_stride, co
 rs_status rs_cpu_kv_open(rs_backend *backend, int64_t capacity, int key_sets, rs_kv **out);
 void rs_cpu_kv_free(rs_backend *backend, rs_kv *kv);
 size_t rs_cpu_kv_bytes(rs_backend *backend, int64_t capacity, int key_sets);
-void rs_cpu_kv_rewind(rs_kv *kv, int64_t n_tokens);
 rs_unit *rs_kv_keys(const rs_backend *backend, const rs_kv *kv, int layer, int kv_head, int key_set);
 rs_unit *rs_kv_values(const rs_backend *backend, const rs_kv *kv, int layer, int kv_head);
 

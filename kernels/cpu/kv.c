@@ -50,13 +50,6 @@ void rs_cpu_kv_free(rs_backend *backend, rs_kv *kv)
     free(kv);
 }
 
-/* Nothing to do: attention never looks beyond the position that a step is given, and a later store writes over what is there. */
-void rs_cpu_kv_rewind(rs_kv *kv, int64_t n_tokens)
-{
-    (void)kv;
-    (void)n_tokens;
-}
-
 static rs_unit *head_data(const rs_backend *backend, const rs_kv *kv, int layer, int kv_head)
 {
     size_t head = kv->key_units * (size_t)kv->key_sets + kv->value_units;
