@@ -48,8 +48,8 @@ class Result:
 
 
 def command(arguments, ranks=0):
-    """ranks 0: without a launcher."""
-    launcher = [MPIEXEC, "-n", str(ranks)] if ranks else []
+    """ranks 0: without a launcher; a list: the words of another launcher."""
+    launcher = ranks if isinstance(ranks, list) else [MPIEXEC, "-n", str(ranks)] if ranks else []
     return launcher + [PROGRAM] + [str(a) for a in arguments]
 
 
