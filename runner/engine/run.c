@@ -164,16 +164,18 @@ static int longest_first(const void *a, const void *b)
     return u->doc_id < v->doc_id ? -1 : u->doc_id > v->doc_id;
 }
 
-static void list_units(run *r, int64_t *reused)
+/* Lists what is left of this shard. *reused: records that stand for its samples; *others: for other shards' samples. */
+static void list_units(run *r, int64_t *reused, int64_t *others)
 {
     int64_t cap = 0;
-    *reused = 0;
+    *reused = *others = 0;
     for (int64_t p = 0; p < r->plan->n_points; p++) {
         const rs_point *point = &r->plan->points[p];
-        for (int64_t d = 0; point->shard == r->plan->shard && d < point->n_samples; d++) {
+        bool mine = point->shard == r->plan->shard;
+        for (int64_t d = 0; d < point->n_samples; d++) {
             if (rs_journal_find(r->journal, rs_plan_record_id(point, d)))
-                ++*reused;
-            else
+                ++*(mine ? reused : others);
+            else if (mine)
                 RS_PUSH(r->units, r->n_units, cap, ((rs_unit){.point = p, .doc_id = d}));
         }
     }
@@ -199,12 +201,15 @@ static rs_status keep_plan(run *r)
 
 static rs_status open_journal(run *r)
 {
-    int64_t reused;
+    int64_t reused, others;
     r->folder = r->options->output ? rs_strdup(r->options->output) : rs_config_output(r->config);
     RS_TRY(rs_folder_create(r->folder));
     RS_TRY(rs_journal_open(r->folder, r->options->fresh, &r->journal));
-    list_units(r, &reused);
+    list_units(r, &reused, &others);
     size_t before = rs_journal_count(r->journal);
+    if (reused == 0 && others > 0)
+        return rs_fail(RS_INVALID, "%s: holds another shard of this sweep; give each shard its own --output and join them with merge",
+                       r->folder);
     if (before > 0 && reused == 0)
         return rs_fail(RS_INVALID,
                        "%s: holds %zu records of another configuration, none of which this one can use; give another --output, or --fresh "
