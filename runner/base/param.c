@@ -467,37 +467,10 @@ rs_status rs_params_fill(rs_params *params, const rs_model_facts *facts)
 
 static void write_number(double number, rs_text *out)
 {
-    if (!isfinite(number))
-        rs_text_puts(out, number < 0 ? "-.inf" : ".inf");
-    else if (number == floor(number) && fabs(number) < 1e15)
-        rs_text_printf(out, "%.0f", number); /* 10, not 1.0e+01 */
+    if (isfinite(number))
+        rs_text_double(out, number == 0 ? 0 : number); /* one text for 0 and -0 */
     else
-        rs_text_double(out, number);
-}
-
-/* Whether a string stands in a flow map without quotes and is read back as a string. */
-static bool is_plain(const char *string)
-{
-    static const char *const reserved[] = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"};
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_/";
-    for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
-        if (strcasecmp(string, reserved[i]) == 0)
-            return false;
-    size_t head = strspn(string, letters);
-    if (head == 0)
-        return false;
-    const char *p = string;
-    while (*p && (strchr(letters, *p) || strchr("0123456789.*+-", *p)))
-        p++;
-    return *p == '\0';
-}
-
-static void write_string(const char *string, rs_text *out)
-{
-    if (is_plain(string))
-        rs_text_puts(out, string);
-    else
-        rs_text_json_string(out, string, strlen(string));
+        rs_text_puts(out, number < 0 ? "\"-.inf\"" : "\".inf\""); /* JSON has none: as YAML spells it */
 }
 
 static void write_list(const rs_param_value *value, rs_text *out)
@@ -506,7 +479,7 @@ static void write_list(const rs_param_value *value, rs_text *out)
     for (size_t i = 0; i < value->n; i++) {
         rs_text_puts(out, i ? ", " : "");
         if (value->strings)
-            write_string(value->strings[i], out);
+            rs_text_json_string(out, value->strings[i], strlen(value->strings[i]));
         else
             write_number(value->vector[i], out);
     }
@@ -525,28 +498,27 @@ static void write_value(rs_param_kind kind, const rs_param_value *value, rs_text
         break;
     case RS_PARAM_STRING:
     case RS_PARAM_CHOICE:
-        write_string(value->string, out);
+        rs_text_json_string(out, value->string, strlen(value->string));
         break;
     case RS_PARAM_VECTOR:
     case RS_PARAM_STRINGS:
         write_list(value, out);
         break;
     case RS_PARAM_BAND:
-        rs_text_printf(out, "{%s: ", value->string);
+        rs_text_printf(out, "{\"%s\": ", value->string);
         write_list(value, out);
         rs_text_puts(out, "}");
         break;
     }
 }
 
-void rs_params_write(const rs_params *params, rs_text *out)
+void rs_params_write(const rs_params *params, bool comma, rs_text *out)
 {
-    bool first = true;
     for (size_t i = 0; params->specs[i].name; i++) {
         if (!params->values[i].set)
             continue;
-        rs_text_printf(out, "%s%s: ", first ? "" : ", ", params->specs[i].name);
+        rs_text_printf(out, "%s\"%s\": ", comma ? ", " : "", params->specs[i].name);
         write_value(params->specs[i].kind, &params->values[i], out);
-        first = false;
+        comma = true;
     }
 }

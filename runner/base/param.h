@@ -81,8 +81,8 @@ typedef struct rs_model_facts {
  * "model.*" defaults stay unset. */
 rs_status rs_params_fill(rs_params *params, const rs_model_facts *facts);
 
-/* Appends the set values as one canonical flow map without braces, in table order: `factor: 4, truncate: true`. The same text
- * for the same values, however they were written: it enters content ids. */
-void rs_params_write(const rs_params *params, rs_text *out);
+/* Appends the set values as members of a JSON object, in table order: `"factor": 4, "truncate": true`; comma: one stands before them.
+ * The same text for the same values, however they were written: it enters content ids. */
+void rs_params_write(const rs_params *params, bool comma, rs_text *out);
 
 #endif

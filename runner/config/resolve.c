@@ -15,7 +15,7 @@ static char *canonical_text(const char *type, const rs_params *params)
 {
     rs_text text = {0};
     rs_text_printf(&text, "%s: ", type);
-    rs_params_write(params, &text);
+    rs_params_write(params, false, &text);
     return text.data;
 }
 

@@ -5,91 +5,24 @@
 #include "base/hash.h"
 #include "config/internal.h"
 
-/* JSON has no infinity: it is written as YAML spells it, in quotes. */
-static void write_number(double number, rs_text *out)
-{
-    if (isinf(number))
-        rs_text_puts(out, number > 0 ? "\".inf\"" : "\"-.inf\"");
-    else if (number == rint(number) && fabs(number) < 1e15)
-        rs_text_printf(out, "%.0f", number);
-    else
-        rs_text_double(out, number);
-}
-
-static void write_string(const char *string, rs_text *out)
-{
-    rs_text_json_string(out, string, strlen(string));
-}
-
-static void write_list(const rs_param_value *value, rs_text *out)
-{
-    rs_text_puts(out, "[");
-    for (size_t i = 0; i < value->n; i++) {
-        rs_text_puts(out, i ? ", " : "");
-        if (value->strings)
-            write_string(value->strings[i], out);
-        else
-            write_number(value->vector[i], out);
-    }
-    rs_text_puts(out, "]");
-}
-
-static void write_value(rs_param_kind kind, const rs_param_value *value, rs_text *out)
-{
-    switch (kind) {
-    case RS_PARAM_NUMBER:
-    case RS_PARAM_INT:
-        write_number(value->number, out);
-        break;
-    case RS_PARAM_BOOL:
-        rs_text_puts(out, value->number > 0 ? "true" : "false");
-        break;
-    case RS_PARAM_STRING:
-    case RS_PARAM_CHOICE:
-        write_string(value->string, out);
-        break;
-    case RS_PARAM_VECTOR:
-    case RS_PARAM_STRINGS:
-        write_list(value, out);
-        break;
-    case RS_PARAM_BAND:
-        rs_text_printf(out, "{\"%s\": ", value->string);
-        write_list(value, out);
-        rs_text_puts(out, "}");
-        break;
-    }
-}
-
-/* Members of an object for every set value; `comma`: one stands before them. */
-static void write_members(const rs_params *params, bool comma, rs_text *out)
-{
-    for (size_t i = 0; params->specs[i].name; i++) {
-        if (!params->values[i].set)
-            continue;
-        rs_text_printf(out, "%s\"%s\": ", comma ? ", " : "", params->specs[i].name);
-        write_value(params->specs[i].kind, &params->values[i], out);
-        comma = true;
-    }
-}
-
 void rs_rope_entry_write_json(const rs_rope_entry *entry, rs_text *out)
 {
     rs_text_printf(out, "{\"rope_type\": \"%s\"", entry->variant->name);
-    write_members(&entry->params, true, out);
+    rs_params_write(&entry->params, true, out);
     rs_text_puts(out, "}");
 }
 
 void rs_softmax_entry_write_json(const rs_softmax_entry *entry, rs_text *out)
 {
     rs_text_printf(out, "{\"type\": \"%s\"", entry->policy->name);
-    write_members(&entry->params, true, out);
+    rs_params_write(&entry->params, true, out);
     rs_text_puts(out, "}");
 }
 
 static void write_section(const char *name, const rs_params *params, rs_text *out)
 {
     rs_text_printf(out, ", \"%s\": {", name);
-    write_members(params, false, out);
+    rs_params_write(params, false, out);
     rs_text_puts(out, "}");
 }
 
@@ -114,15 +47,15 @@ static void write_sweep(const rs_config *config, rs_text *out)
 void rs_config_write_json(const rs_config *config, rs_text *out)
 {
     rs_text_puts(out, "{");
-    write_members(&config->run, false, out);
+    rs_params_write(&config->run, false, out);
     write_section("model", &config->model, out);
     write_section("parallel", &config->parallel, out);
     write_sweep(config, out);
     rs_text_puts(out, ", \"tasks\": [");
     for (int i = 0; i < config->n_tasks; i++) {
         rs_text_puts(out, i ? ", {" : "{");
-        write_members(&config->tasks[i].common, false, out);
-        write_members(&config->tasks[i].params, true, out);
+        rs_params_write(&config->tasks[i].common, false, out);
+        rs_params_write(&config->tasks[i].params, true, out);
         rs_text_puts(out, "}");
     }
     rs_text_puts(out, "], \"baseline\": {\"rope\": ");
@@ -139,7 +72,7 @@ static void write_label_number(double number, rs_text *out)
     if (isinf(number))
         rs_text_puts(out, number > 0 ? "inf" : "-inf");
     else
-        write_number(number, out);
+        rs_text_double(out, number);
 }
 
 /* A long vector as its length and a digest: two of them must not look the same. */

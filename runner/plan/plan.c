@@ -52,14 +52,14 @@ static void write_key(const rs_plan *plan, const rs_point *point, rs_text *key)
     if (rs_param_number(&config->parallel, "deterministic") != 0)
         rs_text_puts(key, "deterministic\n");
     rs_text_printf(key, "rope %s ", config->ropes[point->rope].variant->name);
-    rs_params_write(&config->ropes[point->rope].params, key);
+    rs_params_write(&config->ropes[point->rope].params, false, key);
     rs_text_printf(key, "\ntable %s\n", rs_digest_hex(rs_rope_digest(rs_plan_rope(plan, point)), hex));
     rs_text_printf(key, "softmax %s ", config->softmaxes[point->softmax].policy->name);
-    rs_params_write(&config->softmaxes[point->softmax].params, key);
+    rs_params_write(&config->softmaxes[point->softmax].params, false, key);
     rs_text_printf(key, "\npolicy %s\n", rs_digest_hex(rs_softmax_digest(&plan->softmaxes[point->softmax]), hex));
     rs_text_printf(key, "context %" PRId64 "\nseed %.0f\ntask %s %d ", rs_plan_context(plan, point), rs_param_number(&config->run, "seed"),
                    task->task->name, task->task->version);
-    rs_params_write(&task->params, key);
+    rs_params_write(&task->params, false, key);
     const char *prefix = rs_param_string(&task->common, "prompt_prefix"), *suffix = rs_param_string(&task->common, "prompt_suffix");
     rs_text_printf(key, "\nprefix %s\nsuffix %s\n", prefix ? prefix : "", suffix ? suffix : "");
     if (plan->task_states[point->task] && task->task->fingerprint)
