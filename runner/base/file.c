@@ -182,3 +182,16 @@ char *rs_path_folder(const char *path)
         return rs_strdup(".");
     return slash == path ? rs_strdup("/") : rs_strndup(path, (size_t)(slash - path));
 }
+
+char *rs_path_tidy(const char *path)
+{
+    char *whole = realpath(path, NULL), *here = getcwd(NULL, 0), *tidy = NULL;
+    size_t n = here ? strlen(here) : 0;
+    if (whole && here && strncmp(whole, here, n) == 0 && whole[n] == '/')
+        tidy = rs_strdup(whole + n + 1);
+    else
+        tidy = rs_strdup(whole ? whole : path);
+    free(whole);
+    free(here);
+    return tidy;
+}

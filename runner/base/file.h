@@ -34,6 +34,9 @@ void rs_paths_free(rs_paths *paths);
 
 /* `path` if absolute, else folder/path. Freed by the caller. */
 char *rs_path_join(const char *folder, const char *path);
+/* An existing path as a person would write it: without links and dots, and relative where it lies below the current folder. Freed by the
+ * caller. */
+char *rs_path_tidy(const char *path);
 /* The folder part of a path ("." if it has none). Freed by the caller. */
 char *rs_path_folder(const char *path);
 

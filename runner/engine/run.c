@@ -457,8 +457,10 @@ static rs_status finish(run *r, bool stopped, rs_run_result *result)
             verdict[0] = (int)rs_report_write_table(r->journal, TABLE_WIDTH, &table);
         if (table.n) {
             fputs(table.data, stdout);
-            printf("\n%s/report.yaml\n%s/report.json\n%s/samples.jsonl\n%s/report.html\n", r->folder, r->folder, r->folder, r->folder);
+            char *folder = rs_path_tidy(r->folder);
+            printf("\n%s/report.yaml\n%s/report.json\n%s/samples.jsonl\n%s/report.html\n", folder, folder, folder, folder);
             fflush(stdout);
+            free(folder);
         }
         rs_text_free(&table);
         rs_status closed = rs_journal_close(r->journal);
