@@ -236,7 +236,9 @@ def two_at_once():
     write_config(folder, "200, 300", SMALL[1], 30)
     first = h.start(["sweep.yaml", "-q"], 0, folder)
     h.wait_until(lambda: records_in(folder) > 0, "the first records")
+    os.kill(first.pid, signal.SIGSTOP)  # so that it lasts as long as the other one takes to start
     second = run(folder, "-q", ranks=2, code=2)
+    os.kill(first.pid, signal.SIGCONT)
     expect(len(second.lines("ropesweep: ")) == 1 and str(first.pid) in second.err, "the other run is not named", second)
     expect(h.wait(first).code == 0, "the first run was disturbed")
     expect(len(h.samples(out_of(folder))) == 2 * 2 * 2 * (30 + 4), "samples")
@@ -333,6 +335,8 @@ def shard_cut_off():
     run(folder, "-q", "--set", "model.dtype=bf16", "--output", "other", code=0)
     result = h.run("merge", "part0", "other", "-o", "mixed", cwd=folder, code=2)
     expect(len(result.lines("ropesweep: ")) == 1 and "other" in result.err, "the folder is not named", result)
+    result = run(folder, "-q", "--shard", "0/2", "--output", "part1", code=2)
+    expect("part1" in result.err and "shard" in result.err, "two shards in one folder", result)
 
 
 def rebuilt_reports():
