@@ -74,6 +74,9 @@ static void print_plan(const rs_plan *plan, int ranks)
     int64_t batch = (int64_t)rs_param_number(&config->parallel, "batch_tokens"), longest = 0, samples = 0;
     rs_memory_estimate memory = rs_transformer_estimate(plan->model, dtype, tensor, batch);
     double flops = 0, tokens = 0;
+    int key_sets = 1;
+    for (int r = 0; r < config->n_ropes * config->n_contexts; r++)
+        key_sets = plan->ropes[r].map.n_key_sets > key_sets ? plan->ropes[r].map.n_key_sets : key_sets;
     for (int64_t i = 0; i < plan->n_points; i++) {
         int64_t context = rs_plan_context(plan, &plan->points[i]);
         longest = context > longest ? context : longest;
@@ -86,11 +89,12 @@ static void print_plan(const rs_plan *plan, int ranks)
            config->n_softmaxes, config->n_contexts, config->n_tasks, plan->n_points, samples);
     printf("  %-34s %10d ranks = %d replica%s x tensor %d\n", "layout", ranks, ranks / tensor, ranks / tensor == 1 ? "" : "s", tensor);
     printf("  %-34s %10.3g PFLOP, %.3g tokens\n", "prefill work, all points", flops / 1e15, tokens);
+    double kv = memory.kv_bytes_per_token * (1 + key_sets) / 2 * (double)longest; /* half of it keys, once a set */
     printf("memory of a rank\n");
     print_bytes("weights", memory.weight_bytes);
-    print_bytes("keys and values, longest context", memory.kv_bytes_per_token * (double)longest);
+    print_bytes("keys and values, longest context", kv);
     print_bytes("buffers of a step", memory.step_bytes);
-    print_bytes("sum", memory.weight_bytes + memory.kv_bytes_per_token * (double)longest + memory.step_bytes);
+    print_bytes("sum", memory.weight_bytes + kv + memory.step_bytes);
     printf("read from disk by a replica: %.2f GiB\n", memory.weight_bytes * tensor / 1073741824.0);
     printf("device-hours at a sustained rate of\n");
     const double rates[] = {0.2, 1, 100, 400};
