@@ -61,11 +61,6 @@ rs_status rs_comm_barrier(rs_comm *comm)
     return comm->ops->barrier(comm);
 }
 
-rs_status rs_comm_max(rs_comm *comm, int *value)
-{
-    return comm->ops->max(comm, value);
-}
-
 rs_status rs_comm_send(rs_comm *comm, int to, int tag, const void *data, size_t bytes)
 {
     assert(to >= 0 && to < comm->size && tag >= 0 && tag <= MAX_TAG);

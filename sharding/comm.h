@@ -37,8 +37,6 @@ rs_status rs_comm_sum(rs_comm *comm, float *data, size_t n);
 rs_status rs_comm_gather(rs_comm *comm, const void *mine, size_t bytes, void *all);
 rs_status rs_comm_broadcast(rs_comm *comm, void *data, size_t bytes, int root);
 rs_status rs_comm_barrier(rs_comm *comm);
-/* The largest of the ranks' values: how ranks agree on the worst status. */
-rs_status rs_comm_max(rs_comm *comm, int *value);
 
 /* Messages of up to 2 GiB - 1 bytes between two ranks of `comm` (tag 0 to 32766), from any thread. Messages from one rank with one tag
  * arrive in the order they were sent. Returns when `data` may be reused; a long message waits for its receiver, and waiting sleeps. */

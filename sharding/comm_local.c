@@ -91,13 +91,6 @@ static rs_status local_barrier(rs_comm *comm)
     return RS_OK;
 }
 
-static rs_status local_max(rs_comm *comm, int *value)
-{
-    (void)comm;
-    (void)value;
-    return RS_OK;
-}
-
 static rs_status local_send(rs_comm *comm, int to, int tag, const void *data, size_t bytes)
 {
     (void)to;
@@ -171,7 +164,6 @@ static const rs_comm_ops local_ops = {
     .gather = local_gather,
     .broadcast = local_broadcast,
     .barrier = local_barrier,
-    .max = local_max,
     .send = local_send,
     .receive = local_receive,
     .poll = local_poll,

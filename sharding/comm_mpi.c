@@ -221,12 +221,6 @@ static rs_status mpi_barrier(rs_comm *comm)
     return check(self, "MPI_Barrier", MPI_Barrier(self->handle));
 }
 
-static rs_status mpi_max(rs_comm *comm, int *value)
-{
-    comm_mpi *self = (comm_mpi *)comm;
-    return check(self, "MPI_Allreduce", MPI_Allreduce(MPI_IN_PLACE, value, 1, MPI_INT, MPI_MAX, self->handle));
-}
-
 /* Sleeps 50 us, then longer up to 1 ms: MPI's own waiting would keep a core busy that computes for another thread. */
 static void nap(long *nanoseconds)
 {
@@ -309,7 +303,6 @@ static const rs_comm_ops mpi_ops = {
     .gather = mpi_gather,
     .broadcast = mpi_broadcast,
     .barrier = mpi_barrier,
-    .max = mpi_max,
     .send = mpi_send,
     .receive = mpi_receive,
     .poll = mpi_poll,

@@ -12,7 +12,6 @@ typedef struct rs_comm_ops {
     rs_status (*gather)(rs_comm *comm, const void *mine, size_t bytes, void *all);
     rs_status (*broadcast)(rs_comm *comm, void *data, size_t bytes, int root);
     rs_status (*barrier)(rs_comm *comm);
-    rs_status (*max)(rs_comm *comm, int *value);
     rs_status (*send)(rs_comm *comm, int to, int tag, const void *data, size_t bytes);
     rs_status (*receive)(rs_comm *comm, int from, int tag, int *sender, void **data, size_t *bytes);
     rs_status (*poll)(rs_comm *comm, int tag, bool *waiting);

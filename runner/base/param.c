@@ -64,20 +64,6 @@ static char **copy_strings(char *const *from, size_t n)
     return to;
 }
 
-void rs_params_copy(rs_params *out, const rs_params *from)
-{
-    rs_params_init(out, from->specs);
-    size_t n = rs_param_count(from->specs);
-    for (size_t i = 0; i < n; i++) {
-        const rs_param_value *value = &from->values[i];
-        rs_param_value *copy = &out->values[i];
-        *copy = *value;
-        copy->string = value->string ? rs_strdup(value->string) : NULL;
-        copy->vector = value->vector ? copy_numbers(value->vector, value->n) : NULL;
-        copy->strings = value->strings ? copy_strings(value->strings, value->n) : NULL;
-    }
-}
-
 /* --- reading --- */
 
 int rs_param_find(const rs_param_spec *specs, const char *name)

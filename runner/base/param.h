@@ -51,7 +51,6 @@ typedef struct rs_params {
 
 size_t rs_param_count(const rs_param_spec *specs);
 void rs_params_init(rs_params *params, const rs_param_spec *specs); /* all unset */
-void rs_params_copy(rs_params *out, const rs_params *from);
 void rs_params_free(rs_params *params);
 
 /* Index of a key, or -1. */

@@ -31,7 +31,7 @@ struct rs_worker {
     int64_t n_queue, queue_cap, queue_first;
     sequence **running;
     int64_t n_running, running_cap;
-    int64_t running_tokens, tokens_done;
+    int64_t running_tokens;
     rs_sequence *parts;     /* of a step, [max_rows] at most */
     int32_t *ids, *targets; /* [max_rows] */
     rs_token_result *results;
@@ -104,11 +104,6 @@ void rs_worker_add(rs_worker *w, const rs_unit *units, int64_t n)
 bool rs_worker_idle(const rs_worker *w)
 {
     return w->n_running == 0 && w->queue_first == w->n_queue;
-}
-
-int64_t rs_worker_tokens(const rs_worker *w)
-{
-    return w->tokens_done;
 }
 
 /* --- from a sequence to its record --- */
@@ -344,7 +339,6 @@ rs_status rs_worker_step(rs_worker *w)
     if (rows == 0)
         return RS_OK;
     RS_TRY(rs_transformer_step(w->setup.transformer, w->parts, n_parts, w->ids, w->targets, rows, w->results));
-    w->tokens_done += rows;
     int64_t kept = 0;
     for (int64_t i = 0; i < w->n_running; i++) {
         sequence *s = w->running[i];

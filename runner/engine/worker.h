@@ -36,7 +36,4 @@ bool rs_worker_idle(const rs_worker *worker);
 /* Admits what fits and runs one step. Collective over the group. */
 rs_status rs_worker_step(rs_worker *worker);
 
-/* Tokens that passed through the model so far. */
-int64_t rs_worker_tokens(const rs_worker *worker);
-
 #endif

@@ -24,7 +24,6 @@ rs_status rs_tokenizer_load(const char *path, rs_tokenizer **out)
     rs_tokenizer *tokenizer = rs_alloc(1, sizeof *tokenizer);
     rs_status status = rs_file_read(path, FILE_BYTES_MAX, &text);
     if (status == RS_OK) {
-        tokenizer->digest = rs_digest_of(text.data, text.n);
         status = rs_tokenizer_parse(tokenizer, path, text.data, text.n);
     }
     rs_text_free(&text);
@@ -65,16 +64,6 @@ void rs_tokenizer_free(rs_tokenizer *tokenizer)
 int32_t rs_tokenizer_vocab_size(const rs_tokenizer *tokenizer)
 {
     return (int32_t)tokenizer->bpe.vocab.n;
-}
-
-int32_t rs_tokenizer_find(const rs_tokenizer *tokenizer, const char *token)
-{
-    return rs_vocab_find(&tokenizer->bpe.vocab, token, strlen(token));
-}
-
-void rs_tokenizer_digest(const rs_tokenizer *tokenizer, rs_digest *out)
-{
-    *out = tokenizer->digest;
 }
 
 /* Text between added tokens, normalized: those that are looked for after the normalizer, and what lies between. */

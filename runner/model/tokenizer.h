@@ -31,8 +31,6 @@ void rs_tokenizer_free(rs_tokenizer *tokenizer);
 
 /* Ids 0..n_vocab-1 exist (added tokens included; holes possible). */
 int32_t rs_tokenizer_vocab_size(const rs_tokenizer *tokenizer);
-/* Id of a token by its exact spelling ("<bos>", "<|im_end|>"), or -1. */
-int32_t rs_tokenizer_find(const rs_tokenizer *tokenizer, const char *token);
 
 /* Appends the ids of text[0..n); NUL is a character like others. Text that is not UTF-8 is RS_INVALID, with the byte offset, and so
  * is one of half a GiB; on failure out keeps what it had. O(n log n) whatever the text. */
@@ -41,9 +39,5 @@ rs_status rs_tokenizer_encode(const rs_tokenizer *tokenizer, const char *text, s
 /* Appends the bytes of ids; ids that do not exist are skipped. As Hugging Face's decode(skip_special_tokens=True,
  * clean_up_tokenization_spaces=False). */
 void rs_tokenizer_decode(const rs_tokenizer *tokenizer, const int32_t *ids, size_t n, rs_text *out);
-
-/* XXH3-128 of the file's bytes. */
-struct rs_digest;
-void rs_tokenizer_digest(const rs_tokenizer *tokenizer, struct rs_digest *out);
 
 #endif

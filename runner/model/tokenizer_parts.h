@@ -244,7 +244,6 @@ typedef struct rs_decode_step {
 } rs_decode_step;
 
 struct rs_tokenizer {
-    rs_digest digest;
     rs_bpe bpe;
     rs_added *added;
     size_t n_added, cap_added;
