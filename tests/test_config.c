@@ -95,7 +95,7 @@ static void test_defaults(void **state)
     assert_string_equal(rs_param_string(&config->run, "output"), "results/c");
     assert_string_equal(rs_param_string(&config->model, "dtype"), "bf16");
     assert_int_equal(rs_param_number(&config->parallel, "tensor"), 1);
-    assert_int_equal(rs_param_number(&config->parallel, "deterministic"), 0);
+    assert_int_equal(rs_param_number(&config->parallel, "deterministic"), 1);
     assert_int_equal(config->n_tasks, 1);
     assert_string_equal(rs_param_string(&config->tasks[0].common, "label"), "passkey");
     assert_int_equal(rs_param_number(&config->tasks[0].common, "samples"), 100);

@@ -72,7 +72,8 @@ static void print_plan(const rs_plan *plan, int ranks)
     int tensor = (int)rs_param_number(&config->parallel, "tensor");
     rs_dtype dtype = strcmp(rs_param_string(&config->model, "dtype"), "bf16") == 0 ? RS_BF16 : RS_F32;
     int64_t batch = (int64_t)rs_param_number(&config->parallel, "batch_tokens"), longest = 0, samples = 0;
-    rs_memory_estimate memory = rs_transformer_estimate(plan->model, dtype, tensor, batch);
+    rs_memory_estimate memory =
+        rs_transformer_estimate(plan->model, dtype, tensor, batch, rs_param_number(&config->parallel, "deterministic") != 0);
     double flops = 0, tokens = 0;
     int key_sets = 1;
     for (int r = 0; r < config->n_ropes * config->n_contexts; r++)

@@ -28,7 +28,8 @@ const rs_param_spec rs_config_parallel_params[] = {
     {"tensor", RS_PARAM_INT, 1, 4096, false, NULL, "1", "ranks that share one copy of the model; the rest of the world is further copies"},
     {"batch_tokens", RS_PARAM_INT, 1, 1 << 24, false, NULL, "4096", "the most tokens of one packed batch; results never depend on it"},
     {"threads", RS_PARAM_INT, 0, 4096, false, NULL, "0", "threads of a rank; 0: the cores it may run on"},
-    {"deterministic", RS_PARAM_BOOL, 0, 0, false, NULL, "false", "the same bits for every `tensor`, at a cost that is printed"},
+    {"deterministic", RS_PARAM_BOOL, 0, 0, false, NULL, "true",
+     "the same bits for every `tensor`, at a cost that is printed; false: sums as the ranks lie, within rounding"},
     END,
 };
 

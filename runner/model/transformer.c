@@ -53,10 +53,11 @@ static rs_status open_buffers(rs_transformer *t)
     RS_TRY(t->ops->alloc(b, block * 2 * f * 4, "gate and up", (void **)&t->gate_up));
     RS_TRY(t->ops->alloc(b, block * f * act, "MLP activations", &t->mlp));
     size_t parts = (size_t)w->n_parts, all_parts = parts * (size_t)rs_comm_size(t->group);
-    if (t->options.deterministic) {
-        RS_TRY(t->ops->alloc(b, parts * block * d * 4, "partial sums", (void **)&t->partial));
+    bool gathers = rs_comm_size(t->group) > 1; /* else each part is added as it comes */
+    if (t->options.deterministic)
+        RS_TRY(t->ops->alloc(b, (gathers ? parts : 1) * block * d * 4, "partial sums", (void **)&t->partial));
+    if (t->options.deterministic && gathers)
         RS_TRY(rs_try_alloc((void **)&t->gathered, all_parts * block * d, 4, "partial sums of all ranks"));
-    }
     RS_TRY(rs_try_alloc((void **)&t->head_local, parts * rows, sizeof *t->head_local, "head results"));
     return rs_try_alloc((void **)&t->head_all, all_parts * rows, sizeof *t->head_all, "head results of all ranks");
 }
@@ -178,7 +179,7 @@ static rs_status time_sums(rs_transformer *t, const rs_split *o, const rs_split 
 {
     int64_t rows = t->options.max_rows < ROW_BLOCK ? t->options.max_rows : ROW_BLOCK;
     *seconds = INFINITY;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 3; i++) {
         RS_TRY(rs_comm_barrier(t->group));
         double start = now();
         RS_TRY(row_parallel(t, t->heads_out, o, rows, t->y));
@@ -318,7 +319,7 @@ rs_status rs_transformer_step(rs_transformer *t, const rs_sequence *sequences, i
     return head(t, targets, n, results);
 }
 
-rs_memory_estimate rs_transformer_estimate(const rs_model *m, rs_dtype dtype, int tensor, int64_t max_rows)
+rs_memory_estimate rs_transformer_estimate(const rs_model *m, rs_dtype dtype, int tensor, int64_t max_rows, bool deterministic)
 {
     rs_weights place = {0};
     rs_weights_place(&place, m, 0, tensor, false);
@@ -330,6 +331,8 @@ rs_memory_estimate rs_transformer_estimate(const rs_model *m, rs_dtype dtype, in
         .kv_bytes_per_token = 2 * kv * e * act * m->layers,
         .step_bytes = rows * (8 * d + act * d + (heads + 2 * kv) * e * 4 + heads * e * act) + block * f * (8 + act),
     };
+    if (deterministic) /* its own parts and everybody's; alone, one at a time */
+        estimate.step_bytes += block * d * 4 * (tensor > 1 ? heads + m->heads : 1);
     return estimate;
 }
 

@@ -61,7 +61,7 @@ size_t rs_transformer_weight_bytes(const rs_transformer *transformer);
 typedef struct rs_memory_estimate {
     double weight_bytes, kv_bytes_per_token, step_bytes;
 } rs_memory_estimate;
-rs_memory_estimate rs_transformer_estimate(const rs_model *model, rs_dtype dtype, int tensor, int64_t max_rows);
+rs_memory_estimate rs_transformer_estimate(const rs_model *model, rs_dtype dtype, int tensor, int64_t max_rows, bool deterministic);
 
 /* FLOPs (multiply and add are two) of a sequence: linear layers and head for `rows` rows of which `scored` pass the head, attention of rows
  * at positions first..first+rows-1 over all before them. */

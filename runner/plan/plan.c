@@ -49,8 +49,8 @@ static void write_key(const rs_plan *plan, const rs_point *point, rs_text *key)
     const rs_task_entry *task = &config->tasks[point->task];
     char hex[33];
     rs_text_printf(key, "point 1\nmodel %s\ndtype %s\n", rs_digest_hex(plan->model_digest, hex), rs_param_string(&config->model, "dtype"));
-    if (rs_param_number(&config->parallel, "deterministic") != 0)
-        rs_text_puts(key, "deterministic\n");
+    if (rs_param_number(&config->parallel, "deterministic") == 0)
+        rs_text_puts(key, "sums as the ranks lie\n");
     rs_text_printf(key, "rope %s ", config->ropes[point->rope].variant->name);
     rs_params_write(&config->ropes[point->rope].params, false, key);
     rs_text_printf(key, "\ntable %s\n", rs_digest_hex(rs_rope_digest(rs_plan_rope(plan, point)), hex));

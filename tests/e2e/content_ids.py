@@ -99,7 +99,7 @@ CHANGES = [
     ("factor", in_config("factor: 2", "factor: 3"), TASKS),
     ("softmax", in_config("softmax: [1]", "softmax: [1.1]"), TASKS),
     ("context", in_config("context: 64", "context: 65"), TASKS),
-    ("deterministic", in_config("threads: 1", "threads: 1, deterministic: true"), TASKS),
+    ("deterministic", in_config("threads: 1", "threads: 1, deterministic: false"), TASKS),
     ("a template", in_config('" key ?"', '" the key ?"'), ("passkey",)),
     ("prompt_prefix", in_config("file: data.jsonl", 'file: data.jsonl, prompt_prefix: "now"'), ("jsonl",)),
     ("max_new_tokens", in_config("file: data.jsonl, max_new_tokens: 3", "file: data.jsonl, max_new_tokens: 4"), ("jsonl",)),
