@@ -54,21 +54,33 @@ def command(arguments, ranks=0):
 
 
 def start(arguments, ranks=0, cwd=None, env=None, **popen):
-    """A process in a group of its own, so that whatever a failed test leaves behind can be ended."""
-    process = subprocess.Popen(command(arguments, ranks), cwd=cwd, env={**ENVIRONMENT, **(env or {})}, stdin=subprocess.DEVNULL,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **popen)
-    process.begun = time.monotonic()
+    """A process in a group of its own, so that whatever a failed test leaves behind can be ended. It writes to files and not to pipes: these
+    would last as long as the daemon that Open MPI starts for a program without a launcher, which has been seen to outlive it.
+    """
+    out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+    process = subprocess.Popen(command(arguments, ranks), cwd=cwd, env={**ENVIRONMENT, **(env or {})}, stdin=subprocess.DEVNULL, stdout=out,
+                               stderr=err, start_new_session=True, **popen)
+    process.begun, process.written = time.monotonic(), (out, err)
     return process
 
 
+def text_of(file):
+    with file:
+        file.seek(0)
+        return file.read().decode("utf-8", "replace")
+
+
 def wait(process, timeout=60):
+    ended = ""
     try:
-        out, err = process.communicate(timeout=timeout * SLOW)
+        process.wait(timeout * SLOW)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        out, err = process.communicate()
-        err += b"\n(ended by the test: it ran past its time limit)"
-    result = Result(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), time.monotonic() - process.begun)
+        process.wait()
+        ended = "\n(ended by the test: it ran past its time limit)"
+    seconds = time.monotonic() - process.begun
+    out, err = [text_of(file) for file in process.written]
+    result = Result(process.returncode, out, err + ended, seconds)
     for sign in ("AddressSanitizer", "runtime error:", "Assertion `"):
         expect(sign not in result.err, f"'{sign}' on stderr", result)
     return result
