@@ -29,14 +29,14 @@ static int result_code(rs_run_result result)
     return result == RS_RUN_STOPPED ? EXIT_RESUMABLE : result == RS_RUN_FAILED_POINTS ? EXIT_FAILED_POINTS : EXIT_DONE;
 }
 
-/* The rank that a launcher says this process will have, before MPI is started: so that a usage error is printed once. */
-static int launch_rank(void)
+/* The rank that a launcher says this process will have, before MPI is started: so that a usage error is printed once. NULL: no launcher. */
+static const char *launch_rank(void)
 {
     static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (getenv(names[i]))
-            return atoi(getenv(names[i]));
-    return 0;
+    const char *rank = NULL;
+    for (size_t i = 0; rank == NULL && i < sizeof names / sizeof *names; i++)
+        rank = getenv(names[i]);
+    return rank;
 }
 
 static int fail(rs_status status)
@@ -67,7 +67,11 @@ static int run(const rs_options *options, int *argc, char ***argv)
     rs_comm *world = NULL;
     rs_run_result result = RS_RUN_COMPLETE;
     bool speaks = true;
-    rs_status status = rs_comm_world_open(argc, argv, &world);
+    rs_status status = RS_OK;
+    if (launch_rank())
+        status = rs_comm_world_open(argc, argv, &world);
+    else /* a lone process needs no MPI, nor the daemon that Open MPI would fork for it */
+        world = rs_comm_local_open();
     if (status == RS_OK)
         status = rs_run(world, &options->run, &result, &speaks);
     int code = status == RS_OK ? result_code(result) : result == RS_RUN_STOPPED ? EXIT_RESUMABLE : exit_code(status);
@@ -121,7 +125,7 @@ int main(int argc, char **argv)
 {
     rs_options options;
     rs_status status = rs_options_parse(argc, argv, &options);
-    int code = EXIT_DONE, rank = launch_rank();
+    int code = EXIT_DONE, rank = launch_rank() ? atoi(launch_rank()) : 0;
     rs_log_set_level(options.log_level);
     if (status == RS_OK && options.command == RS_COMMAND_RUN)
         bound_spinning(argv);
