@@ -4,6 +4,7 @@
 #define RS_CPU_CPU_H
 
 #include "kernels/backend.h"
+#include "kernels/slice.h"
 
 /* Instruction sets, each a superset of the one before. */
 typedef enum rs_isa { RS_ISA_PORTABLE, RS_ISA_AVX2, RS_ISA_AVX512, RS_ISA_AVX512BF16 } rs_isa;
@@ -133,9 +134,6 @@ void rs_cpu_kv_free(rs_backend *backend, rs_kv *kv);
 size_t rs_cpu_kv_bytes(rs_backend *backend, int64_t capacity, int key_sets);
 rs_unit *rs_kv_keys(const rs_backend *backend, const rs_kv *kv, int layer, int kv_head, int key_set);
 rs_unit *rs_kv_values(const rs_backend *backend, const rs_kv *kv, int layer, int kv_head);
-
-/* slice.c: one row as fp32. */
-void rs_slice_row(const rs_slice *slice, int64_t row, float *out);
 
 /* prepare.c, store.c, attention.c, elementwise.c, head.c */
 void rs_arena_free(rs_backend *backend);

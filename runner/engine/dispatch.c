@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "engine/stop.h"
@@ -33,13 +34,6 @@ struct rs_server {
     rs_status status;
     char message[1024]; /* of the first failure: errors are per thread, and join runs on another */
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void note_failure(rs_server *s, rs_status status, const char *message)
 {
@@ -78,7 +72,7 @@ static rs_status begin_stop(rs_server *s)
     if (s->stopping)
         return RS_OK;
     s->stopping = true;
-    s->stop_deadline = now() + s->setup.grace_seconds;
+    s->stop_deadline = rs_clock() + s->setup.grace_seconds;
     for (int replica = 0; replica < s->setup.replicas; replica++)
         RS_TRY(rs_comm_send(s->setup.comm, replica * s->setup.tensor, TAG_STOP, "", 0));
     return s->setup.on_stop(s->setup.on_stop_context);
@@ -141,7 +135,7 @@ static void *serve(void *argument)
             note_failure(s, status, rs_error_message());
             rs_error_clear();
         }
-        if (s->stopping && now() > s->stop_deadline) {
+        if (s->stopping && rs_clock() > s->stop_deadline) {
             rs_warn("a replica did not stop within %d s; ending the job", s->setup.grace_seconds);
             rs_comm_abort(s->setup.comm, 75);
         }

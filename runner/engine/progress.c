@@ -3,9 +3,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 
@@ -15,19 +15,12 @@ struct rs_progress {
     int terminal;
 };
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 rs_progress *rs_progress_open(int64_t samples, double flops)
 {
     rs_progress *p = rs_alloc(1, sizeof *p);
     p->samples = samples;
     p->flops = flops;
-    p->started = p->shown = now();
+    p->started = p->shown = rs_clock();
     p->terminal = isatty(STDERR_FILENO);
     return p;
 }
@@ -52,7 +45,7 @@ static void duration(double seconds, char text[32])
 
 void rs_progress_show(rs_progress *p, int last)
 {
-    double t = now(), interval = p->terminal ? 0.2 : 30.0;
+    double t = rs_clock(), interval = p->terminal ? 0.2 : 30.0;
     if (rs_log_get_level() < RS_LOG_NORMAL || (!last && t - p->shown < interval))
         return;
     p->shown = t;

@@ -5,8 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 /* A sample on its way through the model. */
@@ -36,13 +36,6 @@ struct rs_worker {
     int32_t *ids, *targets; /* [max_rows] */
     rs_token_result *results;
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 rs_worker *rs_worker_open(const rs_worker_setup *setup)
 {
@@ -146,7 +139,7 @@ static rs_status emit(rs_worker *w, sequence *s)
         .facts = s->sample.facts,
         .error = s->sample.error ? s->sample.error : s->error,
         .n_scores = (int)rs_plan_metrics(plan, point, metrics),
-        .seconds = now() - s->started,
+        .seconds = rs_clock() - s->started,
         .replica = w->setup.replica,
     };
     memcpy(record.point, point->id_hex, sizeof record.point);
@@ -192,7 +185,7 @@ static rs_status admit(rs_worker *w, rs_unit unit)
     const rs_point *point = &plan->points[unit.point];
     sequence *s = rs_alloc(1, sizeof *s);
     s->unit = unit;
-    s->started = now();
+    s->started = rs_clock();
     RS_TRY_OUT(
         rs_plan_task(plan, point)->task->sample(plan->task_states[point->task], rs_plan_context(plan, point), unit.doc_id, &s->sample));
     int64_t n_final = (int64_t)s->sample.tokens.n + (s->sample.kind == RS_SAMPLE_GENERATE ? s->sample.max_new_tokens : 0);

@@ -6,8 +6,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "model/transformer_weights.h"
 #include "sharding/partition.h"
@@ -167,13 +167,6 @@ static rs_status fill_ones(rs_transformer *t, void *act, int64_t n)
     return status;
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Best of a few runs: what the sums take when nothing else is in the way. */
 static rs_status time_sums(rs_transformer *t, const rs_split *o, const rs_split *down, double *seconds)
 {
@@ -181,10 +174,10 @@ static rs_status time_sums(rs_transformer *t, const rs_split *o, const rs_split 
     *seconds = INFINITY;
     for (int i = 0; i < 3; i++) {
         RS_TRY(rs_comm_barrier(t->group));
-        double start = now();
+        double start = rs_clock();
         RS_TRY(row_parallel(t, t->heads_out, o, rows, t->y));
         RS_TRY(row_parallel(t, t->mlp, down, rows, t->y));
-        *seconds = fmin(*seconds, now() - start);
+        *seconds = fmin(*seconds, rs_clock() - start);
     }
     return RS_OK;
 }

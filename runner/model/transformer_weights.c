@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "kernels/slice.h"
 
 /* The MLP's columns are dealt in runs of 32 where each part has a few of them: odd inner dimensions cost matrix products dearly. Decided by
  * the fixed parts alone, so that parts of T ranks stay unions of them. */
@@ -66,35 +67,6 @@ static rs_range scaled(rs_range range, int64_t by)
     return (rs_range){.first = range.first * by, .n = range.n * by};
 }
 
-static float half_to_float(uint16_t half)
-{
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = (half >> 10) & 31, fraction = half & 1023;
-    if (exponent == 0)
-        return (sign ? -1.0f : 1.0f) * (float)fraction * 0x1p-24f;
-    uint32_t bits = sign | (exponent == 31 ? 0x7F800000u : (exponent + 112) << 23) | fraction << 13;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static float element(const rs_tensor *tensor, int64_t i)
-{
-    const char *data = tensor->data;
-    uint16_t half;
-    uint32_t bits;
-    float value;
-    if (tensor->dtype == RS_TENSOR_F32) {
-        memcpy(&value, data + 4 * i, sizeof value);
-        return value;
-    }
-    memcpy(&half, data + 2 * i, sizeof half);
-    if (tensor->dtype == RS_TENSOR_F16)
-        return half_to_float(half);
-    bits = (uint32_t)half << 16;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 typedef struct loader {
     rs_weights *w;
     const rs_model *m;
@@ -115,8 +87,10 @@ static rs_status load_norm(const loader *l, const rs_tensor *tensor, float **out
     int64_t d = l->m->hidden;
     rs_status status = RS_OK;
     float *host = rs_alloc((size_t)d, sizeof *host);
-    for (int64_t i = 0; i < d; i++)
-        host[i] = element(tensor, i) + (l->m->norm_plus_one ? 1.0f : 0.0f);
+    rs_slice row = {.data = tensor->data, .dtype = slice_dtype(tensor), .rows = 1, .cols = d, .stride = d};
+    rs_slice_row(&row, 0, host);
+    for (int64_t i = 0; l->m->norm_plus_one && i < d; i++)
+        host[i] += 1.0f;
     RS_TRY_OUT(l->ops->alloc(l->backend, (size_t)d * sizeof(float), "norm weight", (void **)out));
     RS_TRY_OUT(l->ops->upload(l->backend, *out, host, (size_t)d * sizeof(float)));
 out:

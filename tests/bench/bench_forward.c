@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/rng.h"
@@ -41,13 +41,6 @@ static void must(rs_status status)
         return;
     fprintf(stderr, "bench_forward: %s\n", rs_error_message());
     exit(1);
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static int by_value(const void *a, const void *b)
@@ -90,9 +83,9 @@ static double measure_peak(const bench *b, rs_dtype dtype)
     }
     double best = INFINITY;
     for (int i = 0; i < 12; i++) {
-        double start = now();
+        double start = rs_clock();
         must(rs_backend_cpu.linear(backend, a, K, w, N, out, OUT));
-        best = fmin(best, now() - start);
+        best = fmin(best, rs_clock() - start);
     }
     rs_backend_cpu.release(backend, a);
     rs_backend_cpu.release(backend, out);
@@ -117,7 +110,7 @@ static void step(bench *b, rs_kv *kv, const int32_t *ids, int64_t first, int64_t
 static double prefill(bench *b, int64_t n, double *nll)
 {
     rs_kv *kv;
-    double start = now();
+    double start = rs_clock();
     *nll = 0;
     must(rs_transformer_kv_open(b->transformer, n, &b->rope, &kv));
     for (int64_t row = 0; row < n - 1;) {
@@ -127,7 +120,7 @@ static double prefill(bench *b, int64_t n, double *nll)
             *nll += results[i].nll;
         row += rows;
     }
-    double seconds = now() - start;
+    double seconds = rs_clock() - start;
     rs_transformer_kv_free(b->transformer, kv);
     return seconds;
 }
@@ -138,12 +131,12 @@ static double decode(bench *b)
     must(rs_transformer_kv_open(b->transformer, PROMPT + NEW_TOKENS + 1, &b->rope, &kv));
     step(b, kv, b->tokens.ids, 0, PROMPT, 0);
     int32_t token = results[PROMPT - 1].best_id;
-    double start = now();
+    double start = rs_clock();
     for (int i = 0; i < NEW_TOKENS; i++) {
         step(b, kv, &token, PROMPT + i, 1, 0);
         token = results[0].best_id;
     }
-    double seconds = now() - start;
+    double seconds = rs_clock() - start;
     rs_transformer_kv_free(b->transformer, kv);
     return seconds;
 }

@@ -1,7 +1,14 @@
-/* Reads rows of checkpoint tensors as fp32. */
+#include "kernels/slice.h"
+
 #include <string.h>
 
-#include "kernels/cpu/cpu.h"
+static float from_bf16(uint16_t bits)
+{
+    uint32_t word = (uint32_t)bits << 16;
+    float value;
+    memcpy(&value, &word, sizeof value);
+    return value;
+}
 
 static float from_f16(uint16_t bits)
 {
@@ -27,6 +34,6 @@ void rs_slice_row(const rs_slice *slice, int64_t row, float *out)
     for (int64_t i = 0; i < slice->cols; i++) {
         uint16_t bits;
         memcpy(&bits, from + 2 * i, sizeof bits);
-        out[i] = slice->dtype == RS_BF16 ? rs_bf16_to_float(bits) : from_f16(bits);
+        out[i] = slice->dtype == RS_BF16 ? from_bf16(bits) : from_f16(bits);
     }
 }
