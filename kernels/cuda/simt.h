@@ -261,10 +261,8 @@ RS_DEVICE float rs_warp_sum(float x)
 RS_DEVICE float rs_warp_max(float x)
 {
     RS_UNROLL
-    for (int mask = 16; mask; mask >>= 1) {
-        float other = rs_shuffle_xor(x, mask);
-        x = other > x ? other : x;
-    }
+    for (int mask = 16; mask; mask >>= 1)
+        x = fmaxf(x, rs_shuffle_xor(x, mask));
     return x;
 }
 
