@@ -133,12 +133,15 @@ typedef struct rs_cuda_attention_args {
     rs_cuda_row_stats *stats;
     float *work; /* see the kernels */
     int64_t work_floats;
+    int64_t longest_row; /* at least the keys that any row sees: general kernel */
 } rs_cuda_attention_args;
 
 enum { RS_CUDA_GENERAL_ROWS = 1, RS_CUDA_MMA_ROWS = 64, RS_CUDA_HOPPER_ROWS = 128 }; /* rows of a tile */
+/* Keys of attend_hopper's tiles, and so box_tokens of its tensor maps; the second for head_dim 256. */
+enum { RS_CUDA_HOPPER_KEYS = 128, RS_CUDA_HOPPER_KEYS_256 = 80 };
 
-/* Any dtype, head_dim, policy and position map; one block a row and head, slow. work: blocks that run at once x longest row, as given by
- * rs_cuda_general_floats; work_floats says how much there is. */
+/* Any dtype, head_dim (even, at most 512), policy and position map; one block a row and head, slow. work: rs_cuda_general_floats for each
+ * block that may run at once; with less than one block's it refuses (1). Bits do not depend on how much there is. */
 int rs_cuda_attend_general(void *stream, const rs_cuda_attention_args *args);
 int64_t rs_cuda_general_floats(int64_t longest_row);
 /* Tensor cores through mma.sync: bf16, head_dim 64, 128 or 256, RS_NORMALIZE_EXP, every position map. */
