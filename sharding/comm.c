@@ -50,6 +50,11 @@ rs_status rs_comm_gather(rs_comm *comm, const void *mine, size_t bytes, void *al
     return bytes == 0 ? RS_OK : comm->ops->gather(comm, mine, bytes, all);
 }
 
+rs_status rs_comm_exchange(rs_comm *comm, const void *send, size_t bytes, void *receive)
+{
+    return bytes == 0 ? RS_OK : comm->ops->exchange(comm, send, bytes, receive);
+}
+
 rs_status rs_comm_broadcast(rs_comm *comm, void *data, size_t bytes, int root)
 {
     assert(root >= 0 && root < comm->size);

@@ -35,6 +35,8 @@ int rs_comm_size(const rs_comm *comm);
 rs_status rs_comm_sum(rs_comm *comm, float *data, size_t n);
 /* all [size, bytes]: every rank's block, in rank order; bytes is the same on every rank. */
 rs_status rs_comm_gather(rs_comm *comm, const void *mine, size_t bytes, void *all);
+/* send, receive [size, bytes], apart: block i of send goes to rank i, block i of receive came from rank i. */
+rs_status rs_comm_exchange(rs_comm *comm, const void *send, size_t bytes, void *receive);
 rs_status rs_comm_broadcast(rs_comm *comm, void *data, size_t bytes, int root);
 rs_status rs_comm_barrier(rs_comm *comm);
 

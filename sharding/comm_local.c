@@ -76,6 +76,13 @@ static rs_status local_gather(rs_comm *comm, const void *mine, size_t bytes, voi
     return RS_OK;
 }
 
+static rs_status local_exchange(rs_comm *comm, const void *send, size_t bytes, void *receive)
+{
+    (void)comm;
+    memcpy(receive, send, bytes);
+    return RS_OK;
+}
+
 static rs_status local_broadcast(rs_comm *comm, void *data, size_t bytes, int root)
 {
     (void)comm;
@@ -162,6 +169,7 @@ static const rs_comm_ops local_ops = {
     .abort = local_abort,
     .sum = local_sum,
     .gather = local_gather,
+    .exchange = local_exchange,
     .broadcast = local_broadcast,
     .barrier = local_barrier,
     .send = local_send,

@@ -15,6 +15,7 @@ enum {
     SUM_SMALL = 4096,         /* floats up to which one message to everyone is faster than two rounds of parts */
     SUM_TAG = 32767,          /* above every caller's, whose receives must not take a sum's messages */
     PIECE = 1 << 30,          /* bytes of one broadcast: counts of MPI-3 are ints */
+    BLOCK_PIECE = 1 << 24,    /* bytes of a block that one exchange moves, for the same reason: there are as many blocks as ranks */
     MAX_LAUNCHED = 1 << 20    /* ranks: bounds a number read from the environment */
 };
 
@@ -215,6 +216,33 @@ static rs_status mpi_gather(rs_comm *comm, const void *mine, size_t bytes, void 
     return RS_OK;
 }
 
+/* The same `now` bytes of every block; blocks lie `bytes` apart. */
+static rs_status exchange_piece(comm_mpi *self, const char *send, size_t now, size_t bytes, char *receive)
+{
+    MPI_Datatype piece, block;
+    RS_TRY(check(self, "MPI_Type_contiguous", MPI_Type_contiguous((int)now, MPI_BYTE, &piece)));
+    int rc = MPI_Type_create_resized(piece, 0, (MPI_Aint)bytes, &block);
+    MPI_Type_free(&piece);
+    RS_TRY(check(self, "MPI_Type_create_resized", rc));
+    rc = MPI_Type_commit(&block);
+    if (rc == MPI_SUCCESS)
+        rc = MPI_Alltoall(send, 1, block, receive, 1, block, self->handle);
+    MPI_Type_free(&block);
+    return check(self, "MPI_Alltoall", rc);
+}
+
+static rs_status mpi_exchange(rs_comm *comm, const void *send, size_t bytes, void *receive)
+{
+    comm_mpi *self = (comm_mpi *)comm;
+    if (bytes <= BLOCK_PIECE)
+        return check(self, "MPI_Alltoall", MPI_Alltoall(send, (int)bytes, MPI_BYTE, receive, (int)bytes, MPI_BYTE, self->handle));
+    for (size_t done = 0; done < bytes; done += BLOCK_PIECE) {
+        size_t now = bytes - done < BLOCK_PIECE ? bytes - done : BLOCK_PIECE;
+        RS_TRY(exchange_piece(self, (const char *)send + done, now, bytes, (char *)receive + done));
+    }
+    return RS_OK;
+}
+
 static rs_status mpi_barrier(rs_comm *comm)
 {
     comm_mpi *self = (comm_mpi *)comm;
@@ -301,6 +329,7 @@ static const rs_comm_ops mpi_ops = {
     .abort = mpi_abort,
     .sum = mpi_sum,
     .gather = mpi_gather,
+    .exchange = mpi_exchange,
     .broadcast = mpi_broadcast,
     .barrier = mpi_barrier,
     .send = mpi_send,

@@ -10,6 +10,7 @@ typedef struct rs_comm_ops {
     void (*abort)(rs_comm *world, int exit_code);
     rs_status (*sum)(rs_comm *comm, float *data, size_t n);
     rs_status (*gather)(rs_comm *comm, const void *mine, size_t bytes, void *all);
+    rs_status (*exchange)(rs_comm *comm, const void *send, size_t bytes, void *receive);
     rs_status (*broadcast)(rs_comm *comm, void *data, size_t bytes, int root);
     rs_status (*barrier)(rs_comm *comm);
     rs_status (*send)(rs_comm *comm, int to, int tag, const void *data, size_t bytes);

@@ -27,6 +27,9 @@ static void test_collectives(void **state)
     assert_int_equal(rs_comm_broadcast(world, data, sizeof data, 0), RS_OK);
     assert_int_equal(rs_comm_gather(world, data, sizeof data, copy), RS_OK);
     assert_memory_equal(data, copy, sizeof data);
+    float received[3] = {0};
+    assert_int_equal(rs_comm_exchange(world, data, sizeof data, received), RS_OK);
+    assert_memory_equal(data, received, sizeof data);
     assert_true(data[0] == 1.0f && data[1] == -2.0f && data[2] == 3.5f);
     int rank = 9, size = 9;
     assert_int_equal(rs_comm_barrier(world), RS_OK);

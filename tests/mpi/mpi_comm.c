@@ -77,6 +77,38 @@ static void test_gather_broadcast(void)
     CHECK(local_rank == rank && local_size == size); /* these tests start all ranks on one host */
 }
 
+/* Byte i of what `from` sends to `to`: never the same for another pair at the same place. */
+static unsigned char parcel(int from, int to, size_t i)
+{
+    return (unsigned char)(31 * from + 7 * to + (int)(i % 251) + (int)(i >> 20));
+}
+
+static void test_exchange(size_t bytes)
+{
+    int rank = rs_comm_rank(world), size = rs_comm_size(world);
+    unsigned char *send = rs_alloc((size_t)size * bytes + 1, 1), *receive = rs_alloc((size_t)size * bytes + 1, 1);
+    for (int to = 0; to < size; to++)
+        for (size_t i = 0; i < bytes; i++)
+            send[(size_t)to * bytes + i] = parcel(rank, to, i);
+    receive[(size_t)size * bytes] = 0xA5;
+    CHECK(rs_comm_exchange(world, send, bytes, receive) == RS_OK);
+    for (int from = 0; from < size; from++)
+        for (size_t i = 0; i < bytes; i++)
+            CHECK(receive[(size_t)from * bytes + i] == parcel(from, rank, i));
+    CHECK(receive[(size_t)size * bytes] == 0xA5);
+    free(receive);
+    free(send);
+}
+
+static void test_exchanges(void)
+{
+    static const size_t lengths[] = {0, 1, 3, 4096, 100001};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+        test_exchange(lengths[i]);
+    if (rs_comm_size(world) <= 2)
+        test_exchange((2 << 24) + 5); /* in three pieces */
+}
+
 static void test_split(void)
 {
     int rank = rs_comm_rank(world), size = rs_comm_size(world);
@@ -250,6 +282,7 @@ int main(int argc, char **argv)
     }
     test_sums();
     test_gather_broadcast();
+    test_exchanges();
     test_split();
     test_long_messages();
     test_messages();
