@@ -140,13 +140,13 @@ RS_DEVICE void rs_row_sums_raise(rs_row_sums *sums, float most)
     sums->distance = rs_mul(shrink, sums->distance);
     sums->sum = rs_mul(shrink, sums->sum);
 }
-/* One visible key's logit, no larger than the maximum. */
+/* One key's logit, no larger than the maximum. -inf, an unseen key, changes nothing. */
 RS_DEVICE void rs_row_sums_add(rs_row_sums *sums, float logit, float distance)
 {
     float x = rs_add(logit, -rs_shift(sums->max));
     x = x < -200.0f ? -200.0f : x; /* a weight of 0 times -inf would be NaN */
     float e = rs_exp2(x);
-    sums->min = fminf(sums->min, logit);
+    sums->min = fminf(sums->min, logit == -INFINITY ? INFINITY : logit);
     sums->sum = rs_add(sums->sum, e);
     sums->first = rs_fma(x, e, sums->first);
     sums->square = rs_fma(e, e, sums->square);
