@@ -96,6 +96,8 @@ static void test_defaults(void **state)
     assert_string_equal(rs_param_string(&config->model, "dtype"), "bf16");
     assert_int_equal(rs_param_number(&config->parallel, "tensor"), 1);
     assert_int_equal(rs_param_number(&config->parallel, "deterministic"), 1);
+    assert_string_equal(rs_param_string(&config->parallel, "comm"), "auto");
+    assert_true(rs_param_number(&config->parallel, "comm_timeout") == 60);
     assert_int_equal(config->n_tasks, 1);
     assert_string_equal(rs_param_string(&config->tasks[0].common, "label"), "passkey");
     assert_int_equal(rs_param_number(&config->tasks[0].common, "samples"), 100);

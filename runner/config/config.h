@@ -41,7 +41,7 @@ typedef struct rs_config {
     char *path, *folder;  /* of the file; relative paths are relative to folder */
     rs_params run;        /* seed, output: the keys that stand at the top of the file */
     rs_params model;      /* path, dtype */
-    rs_params parallel;   /* tensor, batch_tokens, threads, deterministic */
+    rs_params parallel;   /* tensor, batch_tokens, threads, comm, deterministic, ... */
     rs_rope_entry *ropes; /* expanded: one entry a point axis value */
     int n_ropes;
     rs_softmax_entry *softmaxes;
