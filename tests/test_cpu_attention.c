@@ -185,7 +185,7 @@ static void bench_open(bench *b, rs_dtype dtype, int heads, int kv_heads, int he
                               .all_heads = heads + 2,
                               .head_dim = head_dim,
                               .attention_scale = 1 / sqrtf((float)head_dim)};
-    assert_int_equal(rs_backend_cpu.open(&shape, dtype, n_threads, &b->backend), RS_OK);
+    assert_int_equal(rs_backend_cpu.open(&shape, &(rs_backend_options){.dtype = dtype, .n_threads = n_threads}, &b->backend), RS_OK);
 }
 
 static int64_t qkv_width(const bench *b)
@@ -201,16 +201,17 @@ static int64_t out_width(const bench *b)
 /* Runs one step of layer `layer`; sequences' first_row index qkv and out. */
 static void step(const bench *b, int layer, const float *qkv, const rs_sequence *sequences, int n, void *out)
 {
-    assert_int_equal(rs_backend_cpu.prepare(b->backend, sequences, n), RS_OK);
-    assert_int_equal(rs_backend_cpu.store_qkv(b->backend, layer, qkv, sequences, n), RS_OK);
-    assert_int_equal(rs_backend_cpu.attention(b->backend, layer, sequences, n, out), RS_OK);
+    rs_step rows = {.sequences = sequences, .n_sequences = n};
+    assert_int_equal(rs_backend_cpu.prepare(b->backend, &rows), RS_OK);
+    assert_int_equal(rs_backend_cpu.store_qkv(b->backend, layer, qkv), RS_OK);
+    assert_int_equal(rs_backend_cpu.attention(b->backend, layer, out), RS_OK);
 }
 
 static rs_kv *open_kv(const bench *b, int64_t n)
 {
     rs_kv *kv = NULL;
-    assert_int_equal(rs_backend_cpu.kv_open(b->backend, n, RS_MAX_KEY_SETS, &kv), RS_OK);
-    memset(kv->data, 0xff, rs_backend_cpu.kv_bytes(b->backend, n, RS_MAX_KEY_SETS)); /* NaN: what was never stored must not count */
+    assert_int_equal(rs_backend_cpu.kv_open(b->backend, n, RS_MAX_KEY_SETS, LAYERS, &kv), RS_OK);
+    memset(kv->data, 0xff, rs_backend_cpu.kv_bytes(b->backend, n, RS_MAX_KEY_SETS, LAYERS)); /* NaN: what was never stored must not count */
     return kv;
 }
 

@@ -7,7 +7,7 @@ static rs_backend *open_backend(rs_dtype dtype, int n_threads)
     rs_backend_shape shape = {
         .n_layers = 1, .heads = 1, .kv_heads = 1, .kv_of_head = kv_of_head, .all_heads = 1, .head_dim = 16, .attention_scale = 1};
     rs_backend *backend = NULL;
-    assert_int_equal(rs_backend_cpu.open(&shape, dtype, n_threads, &backend), RS_OK);
+    assert_int_equal(rs_backend_cpu.open(&shape, &(rs_backend_options){.dtype = dtype, .n_threads = n_threads}, &backend), RS_OK);
     return backend;
 }
 
@@ -170,11 +170,15 @@ static void check_embed_of(rs_dtype dtype, int64_t d)
     fill_normal(&rng, table, 7 * d, 1);
     rs_slice slice = {.data = table, .dtype = RS_F32, .rows = 7, .cols = d, .stride = d};
     rs_backend *backend = open_backend(dtype, 2);
-    assert_int_equal(rs_backend_cpu.embed(backend, &slice, 100, ids, ROWS, 45.25f, x), RS_OK);
+    rs_table *rows = NULL;
+    assert_int_equal(rs_backend_cpu.table_load(backend, &slice, &rows), RS_OK);
+    assert_int_equal(rs_backend_cpu.prepare(backend, &(rs_step){.ids = ids, .n = ROWS}), RS_OK);
+    assert_int_equal(rs_backend_cpu.embed(backend, rows, 100, 45.25f, x), RS_OK);
     for (int64_t i = 0; i < ROWS * d; i++) {
         int32_t row = ids[i / d] - 100;
         assert_true(x[i] == (row < 0 || row >= 7 ? 0 : rounded(dtype, table[row * d + i % d]) * 45.25f));
     }
+    rs_backend_cpu.table_free(backend, rows);
     rs_backend_cpu.close(backend);
 }
 

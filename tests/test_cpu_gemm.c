@@ -17,7 +17,7 @@ static rs_backend *open_backend(rs_dtype dtype, int n_threads)
     rs_backend_shape shape = {
         .n_layers = 1, .heads = 1, .kv_heads = 1, .kv_of_head = kv_of_head, .all_heads = 1, .head_dim = 16, .attention_scale = 1};
     rs_backend *backend = NULL;
-    assert_int_equal(rs_backend_cpu.open(&shape, dtype, n_threads, &backend), RS_OK);
+    assert_int_equal(rs_backend_cpu.open(&shape, &(rs_backend_options){.dtype = dtype, .n_threads = n_threads}, &backend), RS_OK);
     return backend;
 }
 

@@ -102,7 +102,8 @@ static rs_token_result *run_rows(const fixture *f, stage *s, int64_t first, int6
 {
     static rs_token_result results[MAX_ROWS];
     rs_sequence sequence = {.n_rows = rows, .position = first, .kv = s->kv, .rope = &s->rope, .softmax = &s->softmax};
-    must(rs_transformer_step(f->transformer, &sequence, 1, s->ids + first, targets, rows, results));
+    rs_step step = {.sequences = &sequence, .n_sequences = 1, .ids = s->ids + first, .n = rows};
+    must(rs_transformer_step(f->transformer, &step, targets, results));
     return results;
 }
 

@@ -24,7 +24,7 @@ static rs_backend *open_backend(int heads)
                               .head_dim = DIM,
                               .attention_scale = 0.25f};
     rs_backend *backend = NULL;
-    assert_int_equal(rs_backend_cpu.open(&shape, RS_F32, 1, &backend), RS_OK);
+    assert_int_equal(rs_backend_cpu.open(&shape, &(rs_backend_options){.dtype = RS_F32, .n_threads = 1}, &backend), RS_OK);
     return backend;
 }
 
@@ -74,10 +74,11 @@ static void last_row(int heads, const double *z, int n, const rs_rope *rope, con
             row[(heads + h) * DIM] = (float)z[j];
             row[(2 * heads + h) * DIM + j] = 1;
         }
-    assert_int_equal(rs_backend_cpu.kv_open(backend, n, 1, &sequence.kv), RS_OK);
-    assert_int_equal(rs_backend_cpu.prepare(backend, &sequence, 1), RS_OK);
-    assert_int_equal(rs_backend_cpu.store_qkv(backend, 0, qkv, &sequence, 1), RS_OK);
-    assert_int_equal(rs_backend_cpu.attention(backend, 0, &sequence, 1, all), RS_OK);
+    assert_int_equal(rs_backend_cpu.kv_open(backend, n, 1, 1, &sequence.kv), RS_OK);
+    rs_step step = {.sequences = &sequence, .n_sequences = 1};
+    assert_int_equal(rs_backend_cpu.prepare(backend, &step), RS_OK);
+    assert_int_equal(rs_backend_cpu.store_qkv(backend, 0, qkv), RS_OK);
+    assert_int_equal(rs_backend_cpu.attention(backend, 0, all), RS_OK);
     memcpy(out, all + (n - 1) * heads * DIM, (size_t)(heads * DIM) * sizeof *out);
     rs_backend_cpu.kv_free(backend, sequence.kv);
     rs_backend_cpu.close(backend);

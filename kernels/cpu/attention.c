@@ -123,8 +123,10 @@ static void run_task(const rs_backend *backend, int layer, const task_list *task
         run_tile(backend, layer, low, &tasks->sequences[low], kv_head, tile, out);
 }
 
-rs_status rs_cpu_attention(rs_backend *backend, int layer, const rs_sequence *sequences, int n_sequences, void *out)
+rs_status rs_cpu_attention(rs_backend *backend, int layer, void *out)
 {
+    const rs_sequence *sequences = backend->step->sequences;
+    int n_sequences = backend->step->n_sequences;
     RS_TRY(grow_work(backend, sequences, n_sequences));
     int64_t positions = tile_positions(largest_group(backend));
     task_list tasks = {.sequences = sequences,

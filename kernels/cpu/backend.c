@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/machine.h"
 #include "base/memory.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/gemm.h"
@@ -71,8 +72,37 @@ static const rs_elementwise_kernels *elementwise_of(rs_isa isa)
     return &rs_elementwise_portable;
 }
 
-static rs_status cpu_open(const rs_backend_shape *shape, rs_dtype dtype, int n_threads, rs_backend **out)
+static rs_status cpu_devices(int *n, const char **why)
 {
+    *n = 1;
+    *why = NULL;
+    return RS_OK;
+}
+
+static const char *cpu_describe(int device)
+{
+    (void)device;
+    static _Thread_local char text[128];
+    const dnnl_version_t *version = dnnl_version();
+    rs_isa isa = rs_isa_detect();
+    rs_gemm *gemm = NULL;
+    bool opened = rs_gemm_open(isa, RS_BF16, 1, &gemm) == RS_OK;
+    snprintf(text, sizeof text, "%s kernels; bf16 products: %s; oneDNN %d.%d.%d", rs_isa_name(isa), opened ? rs_gemm_name(gemm) : "none",
+             version->major, version->minor, version->patch);
+    rs_gemm_close(gemm);
+    return text;
+}
+
+static rs_status cpu_memory(int device, rs_device_memory *out)
+{
+    (void)device;
+    rs_machine_memory(&out->total_bytes, &out->free_bytes);
+    return RS_OK;
+}
+
+static rs_status cpu_open(const rs_backend_shape *shape, const rs_backend_options *options, rs_backend **out)
+{
+    rs_dtype dtype = options->dtype;
     if (shape->head_dim < 2 || shape->head_dim % 2 || shape->head_dim > 2 * RS_MAX_PAIRS)
         return rs_fail(RS_INVALID, "head_dim is %d: must be even and at most %d", shape->head_dim, 2 * RS_MAX_PAIRS);
     if (dtype != RS_F32 && dtype != RS_BF16)
@@ -81,7 +111,7 @@ static rs_status cpu_open(const rs_backend_shape *shape, rs_dtype dtype, int n_t
     backend->shape = *shape;
     backend->shape.kv_of_head = memcpy(rs_alloc((size_t)shape->heads, sizeof(int)), shape->kv_of_head, (size_t)shape->heads * sizeof(int));
     backend->dtype = dtype;
-    backend->n_threads = n_threads;
+    backend->n_threads = options->n_threads;
     backend->isa = rs_isa_detect();
     backend->elementwise = elementwise_of(backend->isa);
     backend->attention = attention_of(backend->isa, dtype);
@@ -89,7 +119,7 @@ static rs_status cpu_open(const rs_backend_shape *shape, rs_dtype dtype, int n_t
     backend->query_units = shape->head_dim / backend->keys_per_unit;
     backend->value_width = (shape->head_dim + 15) / 16 * 16;
     make_slots(backend);
-    rs_status status = rs_gemm_open(backend->isa, dtype, n_threads, &backend->gemm);
+    rs_status status = rs_gemm_open(backend->isa, dtype, options->n_threads, &backend->gemm);
     if (status != RS_OK) {
         cpu_close(backend);
         return status;
@@ -118,7 +148,10 @@ static rs_status cpu_copy(rs_backend *backend, void *to, const void *from, size_
 }
 
 const rs_backend_ops rs_backend_cpu = {
-    .name = "cpu",
+    .kind = &rs_backend_kind_cpu,
+    .devices = cpu_devices,
+    .describe = cpu_describe,
+    .memory = cpu_memory,
     .open = cpu_open,
     .close = cpu_close,
     .alloc = cpu_alloc,
@@ -128,6 +161,9 @@ const rs_backend_ops rs_backend_cpu = {
     .matrix_load = rs_cpu_matrix_load,
     .matrix_free = rs_cpu_matrix_free,
     .matrix_bytes = rs_cpu_matrix_bytes,
+    .table_load = rs_cpu_table_load,
+    .table_free = rs_cpu_table_free,
+    .table_bytes = rs_cpu_table_bytes,
     .kv_open = rs_cpu_kv_open,
     .kv_free = rs_cpu_kv_free,
     .kv_bytes = rs_cpu_kv_bytes,
@@ -141,16 +177,3 @@ const rs_backend_ops rs_backend_cpu = {
     .head = rs_cpu_head,
     .add = rs_cpu_add,
 };
-
-const char *rs_backend_cpu_describe(void)
-{
-    static _Thread_local char text[128];
-    const dnnl_version_t *version = dnnl_version();
-    rs_isa isa = rs_isa_detect();
-    rs_gemm *gemm = NULL;
-    bool opened = rs_gemm_open(isa, RS_BF16, 1, &gemm) == RS_OK;
-    snprintf(text, sizeof text, "%s kernels; bf16 products: %s; oneDNN %d.%d.%d", rs_isa_name(isa), opened ? rs_gemm_name(gemm) : "none",
-             version->major, version->minor, version->patch);
-    rs_gemm_close(gemm);
-    return text;
-}

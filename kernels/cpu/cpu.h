@@ -28,7 +28,7 @@ typedef uint32_t rs_unit;
  * is stored with a zero partner). */
 struct rs_kv {
     int64_t capacity; /* tokens, a multiple of RS_KEY_TILE */
-    int key_sets;
+    int key_sets, n_layers;
     size_t key_units, value_units; /* of one set, of one head */
     rs_unit *data;
 };
@@ -111,8 +111,7 @@ struct rs_backend {
     float *slopes;        /* [heads] ALiBi slope of each slot */
     int64_t *out_columns; /* [heads] first output column of each slot */
     /* The step that prepare opened. */
-    const rs_sequence *sequences;
-    int n_sequences;
+    const rs_step *step;
     rs_prepared *prepared;
     struct rs_arena_block *arena;
     rs_unit *queries;
@@ -129,18 +128,21 @@ rs_status rs_cpu_linear(rs_backend *backend, const void *a, int64_t a_stride, co
                         int64_t out_stride);
 
 /* kv.c */
-rs_status rs_cpu_kv_open(rs_backend *backend, int64_t capacity, int key_sets, rs_kv **out);
+rs_status rs_cpu_kv_open(rs_backend *backend, int64_t capacity, int key_sets, int n_layers, rs_kv **out);
 void rs_cpu_kv_free(rs_backend *backend, rs_kv *kv);
-size_t rs_cpu_kv_bytes(rs_backend *backend, int64_t capacity, int key_sets);
+size_t rs_cpu_kv_bytes(rs_backend *backend, int64_t capacity, int key_sets, int n_layers);
 rs_unit *rs_kv_keys(const rs_backend *backend, const rs_kv *kv, int layer, int kv_head, int key_set);
 rs_unit *rs_kv_values(const rs_backend *backend, const rs_kv *kv, int layer, int kv_head);
 
 /* prepare.c, store.c, attention.c, elementwise.c, head.c */
 void rs_arena_free(rs_backend *backend);
-rs_status rs_cpu_prepare(rs_backend *backend, const rs_sequence *sequences, int n_sequences);
-rs_status rs_cpu_store_qkv(rs_backend *backend, int layer, const float *qkv, const rs_sequence *sequences, int n_sequences);
-rs_status rs_cpu_attention(rs_backend *backend, int layer, const rs_sequence *sequences, int n_sequences, void *out);
-rs_status rs_cpu_embed(rs_backend *backend, const rs_slice *table, int32_t first_id, const int32_t *ids, int64_t n, float scale, float *x);
+rs_status rs_cpu_prepare(rs_backend *backend, const rs_step *step);
+rs_status rs_cpu_store_qkv(rs_backend *backend, int layer, const float *qkv);
+rs_status rs_cpu_attention(rs_backend *backend, int layer, void *out);
+rs_status rs_cpu_table_load(rs_backend *backend, const rs_slice *rows, rs_table **out);
+void rs_cpu_table_free(rs_backend *backend, rs_table *table);
+size_t rs_cpu_table_bytes(const rs_table *table);
+rs_status rs_cpu_embed(rs_backend *backend, const rs_table *table, int32_t first_id, float scale, float *x);
 rs_status rs_cpu_add_norm(rs_backend *backend, float *x, const float *y, const float *weight, float eps, bool cast_first, int64_t n,
                           int64_t d, void *h);
 rs_status rs_cpu_glu(rs_backend *backend, rs_activation activation, const float *gate_up, int64_t n, int64_t f, void *out);

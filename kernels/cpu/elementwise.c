@@ -15,8 +15,36 @@ static size_t act_bytes(const rs_backend *backend)
     return backend->dtype == RS_BF16 ? 2 : 4;
 }
 
-rs_status rs_cpu_embed(rs_backend *backend, const rs_slice *table, int32_t first_id, const int32_t *ids, int64_t n, float scale, float *x)
+/* The checkpoint's own rows, read where they are mapped. */
+struct rs_table {
+    rs_slice rows;
+};
+
+rs_status rs_cpu_table_load(rs_backend *backend, const rs_slice *rows, rs_table **out)
 {
+    (void)backend;
+    *out = rs_alloc(1, sizeof **out);
+    (*out)->rows = *rows;
+    return RS_OK;
+}
+
+void rs_cpu_table_free(rs_backend *backend, rs_table *table)
+{
+    (void)backend;
+    free(table);
+}
+
+size_t rs_cpu_table_bytes(const rs_table *table)
+{
+    (void)table;
+    return 0;
+}
+
+rs_status rs_cpu_embed(rs_backend *backend, const rs_table *rows, int32_t first_id, float scale, float *x)
+{
+    const rs_slice *table = &rows->rows;
+    const int32_t *ids = backend->step->ids;
+    int64_t n = backend->step->n;
     bool bf16 = backend->dtype == RS_BF16;
 #pragma omp parallel for num_threads(backend->n_threads) schedule(static)
     for (int64_t i = 0; i < n; i++) {

@@ -19,20 +19,21 @@ static size_t value_units(const rs_backend *backend, int64_t capacity)
     return (size_t)(padded_capacity(capacity) / backend->keys_per_unit) * (size_t)backend->value_width;
 }
 
-size_t rs_cpu_kv_bytes(rs_backend *backend, int64_t capacity, int key_sets)
+size_t rs_cpu_kv_bytes(rs_backend *backend, int64_t capacity, int key_sets, int n_layers)
 {
     size_t head = key_units(backend, capacity) * (size_t)key_sets + value_units(backend, capacity);
-    return head * (size_t)backend->shape.kv_heads * (size_t)backend->shape.n_layers * sizeof(rs_unit);
+    return head * (size_t)backend->shape.kv_heads * (size_t)n_layers * sizeof(rs_unit);
 }
 
-rs_status rs_cpu_kv_open(rs_backend *backend, int64_t capacity, int key_sets, rs_kv **out)
+rs_status rs_cpu_kv_open(rs_backend *backend, int64_t capacity, int key_sets, int n_layers, rs_kv **out)
 {
     rs_kv *kv = rs_alloc(1, sizeof *kv);
     *kv = (rs_kv){.capacity = padded_capacity(capacity),
                   .key_sets = key_sets,
+                  .n_layers = n_layers,
                   .key_units = key_units(backend, capacity),
                   .value_units = value_units(backend, capacity)};
-    rs_status status = rs_try_alloc((void **)&kv->data, rs_cpu_kv_bytes(backend, capacity, key_sets), 1, "a key-value cache");
+    rs_status status = rs_try_alloc((void **)&kv->data, rs_cpu_kv_bytes(backend, capacity, key_sets, n_layers), 1, "a key-value cache");
     if (status != RS_OK) {
         free(kv);
         return status;
@@ -53,7 +54,7 @@ void rs_cpu_kv_free(rs_backend *backend, rs_kv *kv)
 static rs_unit *head_data(const rs_backend *backend, const rs_kv *kv, int layer, int kv_head)
 {
     size_t head = kv->key_units * (size_t)kv->key_sets + kv->value_units;
-    return kv->data + head * ((size_t)layer * (size_t)backend->shape.kv_heads + (size_t)kv_head);
+    return kv->data + head * ((size_t)(layer % kv->n_layers) * (size_t)backend->shape.kv_heads + (size_t)kv_head);
 }
 
 rs_unit *rs_kv_keys(const rs_backend *backend, const rs_kv *kv, int layer, int kv_head, int key_set)

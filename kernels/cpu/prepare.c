@@ -134,19 +134,20 @@ static rs_status make_scales(rs_backend *backend, const rs_sequence *sequence, r
 /* An earlier sequence of the batch that has the same rope and positions. */
 static const rs_prepared *same_tables(const rs_backend *backend, int s)
 {
-    const rs_sequence *these = backend->sequences;
+    const rs_sequence *these = backend->step->sequences;
     for (int i = 0; i < s; i++)
         if (these[i].rope == these[s].rope && these[i].position == these[s].position && these[i].n_rows == these[s].n_rows)
             return &backend->prepared[i];
     return NULL;
 }
 
-rs_status rs_cpu_prepare(rs_backend *backend, const rs_sequence *sequences, int n_sequences)
+rs_status rs_cpu_prepare(rs_backend *backend, const rs_step *step)
 {
+    const rs_sequence *sequences = step->sequences;
+    int n_sequences = step->n_sequences;
     size_t queries = 0;
     arena_rewind(backend);
-    backend->sequences = sequences;
-    backend->n_sequences = n_sequences;
+    backend->step = step;
     RS_TRY(take(backend, (size_t)n_sequences * sizeof *backend->prepared, &backend->prepared));
     for (int i = 0; i < n_sequences; i++) {
         const rs_sequence *sequence = &sequences[i];

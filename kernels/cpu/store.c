@@ -82,12 +82,12 @@ static void store_row(const rs_backend *backend, int layer, const rs_sequence *s
     }
 }
 
-rs_status rs_cpu_store_qkv(rs_backend *backend, int layer, const float *qkv, const rs_sequence *sequences, int n_sequences)
+rs_status rs_cpu_store_qkv(rs_backend *backend, int layer, const float *qkv)
 {
     int64_t width = (int64_t)(backend->shape.heads + 2 * backend->shape.kv_heads) * backend->shape.head_dim;
 #pragma omp parallel num_threads(backend->n_threads)
-    for (int s = 0; s < n_sequences; s++) {
-        const rs_sequence *sequence = &sequences[s];
+    for (int s = 0; s < backend->step->n_sequences; s++) {
+        const rs_sequence *sequence = &backend->step->sequences[s];
 #pragma omp for schedule(static) nowait
         for (int64_t i = 0; i < sequence->n_rows; i++)
             store_row(backend, layer, sequence, &backend->prepared[s], i, qkv + (sequence->first_row + i) * width);

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "model/tokenizer.h"
 #include "model/transformer.h"
+#include "plan/memory.h"
 #include "plan/plan.h"
 #include "report/report.h"
 #include "version.h"
@@ -66,21 +67,24 @@ static void print_bytes(const char *what, double bytes)
     printf("  %-34s %10.2f GiB\n", what, bytes / 1073741824.0);
 }
 
-static void print_plan(const rs_plan *plan, int ranks)
+static void print_memory(const rs_memory_plan *m)
+{
+    printf("memory of a rank\n");
+    print_bytes("weights", m->weight_bytes);
+    print_bytes(m->passes ? "longest context, layer by layer" : "keys and values, longest context",
+                m->need_bytes - m->weight_bytes - m->step_bytes);
+    print_bytes("buffers of a step", m->step_bytes);
+    print_bytes("sum", m->need_bytes);
+}
+
+static void print_plan(const rs_plan *plan, const rs_memory_plan *memory, int ranks)
 {
     const rs_config *config = plan->config;
     int tensor = (int)rs_param_number(&config->parallel, "tensor");
-    rs_dtype dtype = strcmp(rs_param_string(&config->model, "dtype"), "bf16") == 0 ? RS_BF16 : RS_F32;
-    int64_t batch = (int64_t)rs_param_number(&config->parallel, "batch_tokens"), longest = 0, samples = 0;
-    rs_memory_estimate memory =
-        rs_transformer_estimate(plan->model, dtype, tensor, batch, rs_param_number(&config->parallel, "deterministic") != 0);
+    int64_t samples = 0;
     double flops = 0, tokens = 0;
-    int key_sets = 1;
-    for (int r = 0; r < config->n_ropes * config->n_contexts; r++)
-        key_sets = plan->ropes[r].map.n_key_sets > key_sets ? plan->ropes[r].map.n_key_sets : key_sets;
     for (int64_t i = 0; i < plan->n_points; i++) {
         int64_t context = rs_plan_context(plan, &plan->points[i]);
-        longest = context > longest ? context : longest;
         samples += plan->points[i].n_samples;
         tokens += (double)(context * plan->points[i].n_samples);
         flops += plan->points[i].flops * (double)plan->points[i].n_samples;
@@ -90,13 +94,8 @@ static void print_plan(const rs_plan *plan, int ranks)
            config->n_softmaxes, config->n_contexts, config->n_tasks, plan->n_points, samples);
     printf("  %-34s %10d ranks = %d replica%s x tensor %d\n", "layout", ranks, ranks / tensor, ranks / tensor == 1 ? "" : "s", tensor);
     printf("  %-34s %10.3g PFLOP, %.3g tokens\n", "prefill work, all points", flops / 1e15, tokens);
-    double kv = memory.kv_bytes_per_token * (1 + key_sets) / 2 * (double)longest; /* half of it keys, once a set */
-    printf("memory of a rank\n");
-    print_bytes("weights", memory.weight_bytes);
-    print_bytes("keys and values, longest context", kv);
-    print_bytes("buffers of a step", memory.step_bytes);
-    print_bytes("sum", memory.weight_bytes + kv + memory.step_bytes);
-    printf("read from disk by a replica: %.2f GiB\n", memory.weight_bytes * tensor / 1073741824.0);
+    print_memory(memory);
+    printf("read from disk by a replica: %.2f GiB\n", memory->weight_bytes * tensor / 1073741824.0);
     printf("device-hours at a sustained rate of\n");
     const double rates[] = {0.2, 1, 100, 400};
     for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
@@ -110,13 +109,17 @@ rs_status rs_command_plan(const rs_options *options)
     rs_config *config = NULL;
     rs_model model = {0};
     rs_plan *plan = NULL;
+    rs_memory_plan memory;
     RS_TRY_OUT(rs_run_load_config(&options->run, &config, &model));
     int tensor = (int)rs_param_number(&config->parallel, "tensor");
     int ranks = options->ranks ? options->ranks : tensor;
     RS_TRY_OUT(rs_run_check_tensor(config, &model, ranks));
     RS_TRY_OUT(rs_plan_open(config, &model, NULL, (rs_digest){0}, false, &plan));
     rs_plan_deal(plan, options->run.shard, options->run.n_shards);
-    print_plan(plan, ranks);
+    bool cuda = options->run.backend && strcmp(options->run.backend, "cuda") == 0;
+    RS_TRY_OUT(rs_memory_plan_make(plan, cuda ? &rs_backend_kind_cuda : &rs_backend_kind_cpu,
+                                   rs_param_number(&config->parallel, "memory") * RS_GIB, &memory));
+    print_plan(plan, &memory, ranks);
 out:
     rs_plan_close(plan);
     rs_config_free(config);
@@ -269,7 +272,16 @@ out:
 
 void rs_command_version(void)
 {
-    printf("ropesweep %s (%s)\ncpu: %s\n", RS_VERSION, RS_COMMIT, rs_backend_cpu_describe());
+    const rs_backend_ops *cuda = NULL;
+    int n = 0;
+    const char *why;
+    printf("ropesweep %s (%s)\ncpu: %s\n", RS_VERSION, RS_COMMIT, rs_backend_cpu.describe(0));
+    if (rs_backend_find("cuda", &cuda) != RS_OK || cuda->devices(&n, &why) != RS_OK) {
+        printf("cuda: %s\n", rs_error_message());
+        rs_error_clear();
+    }
+    for (int device = 0; device < n; device++)
+        printf("cuda: device %d: %s\n", device, cuda->describe(device));
 }
 
 void rs_command_help(void)

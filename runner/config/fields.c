@@ -28,6 +28,8 @@ const rs_param_spec rs_config_parallel_params[] = {
     {"tensor", RS_PARAM_INT, 1, 4096, false, NULL, "1", "ranks that share one copy of the model; the rest of the world is further copies"},
     {"batch_tokens", RS_PARAM_INT, 1, 1 << 24, false, NULL, "4096", "the most tokens of one packed batch; results never depend on it"},
     {"threads", RS_PARAM_INT, 0, 4096, false, NULL, "0", "threads of a rank; 0: the cores it may run on"},
+    {"memory", RS_PARAM_NUMBER, 0, 1e6, false, NULL, "0",
+     "GiB of its device that a rank may take; 0: what is free, shared among the ranks of the device"},
     {"comm", RS_PARAM_CHOICE, 0, 0, false, "auto|nccl|mpi", "auto",
      "how ranks add up what lies in GPU memory: nccl, one GPU a rank; mpi, through host memory; auto: nccl where it can"},
     {"comm_timeout", RS_PARAM_NUMBER, 1, 86400, false, NULL, "60",

@@ -18,6 +18,7 @@
 #include "engine/worker.h"
 #include "model/tokenizer.h"
 #include "model/transformer.h"
+#include "plan/memory.h"
 #include "plan/plan.h"
 #include "report/report.h"
 
@@ -33,6 +34,9 @@ typedef struct run {
     rs_tokenizer *tokenizer;
     rs_tensor_store *store;
     rs_plan *plan;
+    const rs_backend_ops *ops;
+    int device;
+    rs_memory_plan memory;
     rs_transformer *transformer;
     rs_worker *worker;
     /* rank 0 only */
@@ -243,11 +247,40 @@ static int count_threads(const run *r, int local_size)
     return n > 0 ? n : 1;
 }
 
+/* The backend, this rank's device of it, and what of the device's memory this rank may take. */
+static rs_status choose_device(run *r, double *available)
+{
+    int local_rank, local_size, n;
+    const char *why;
+    rs_device_memory memory;
+    RS_TRY(rs_comm_local(r->world, &local_rank, &local_size));
+    RS_TRY(rs_backend_find(r->options->backend, &r->ops));
+    RS_TRY(r->ops->devices(&n, &why));
+    r->device = local_rank % n;
+    int sharers = (local_size - r->device + n - 1) / n;
+    RS_TRY(r->ops->memory(r->device, &memory));
+    if (!r->ops->kind->host_memory && sharers > 1 && local_rank == r->device)
+        rs_warn("%d ranks share device %d of this host: they wait for each other", sharers, r->device);
+    double asked = rs_param_number(&r->config->parallel, "memory") * RS_GIB;
+    *available = asked > 0 ? asked : (double)memory.free_bytes / sharers;
+    return RS_OK;
+}
+
+/* Before a weight is read: does everything fit? */
+static rs_status plan_memory(run *r)
+{
+    double available;
+    RS_TRY(choose_device(r, &available));
+    return rs_memory_plan_make(r->plan, r->ops->kind, available, &r->memory);
+}
+
 static rs_status open_model(run *r)
 {
     int local_rank, local_size;
     RS_TRY(rs_comm_local(r->world, &local_rank, &local_size));
     rs_transformer_options options = {
+        .device = r->device,
+        .arena_bytes = r->memory.arena_bytes,
         .dtype = strcmp(rs_param_string(&r->config->model, "dtype"), "bf16") == 0 ? RS_BF16 : RS_F32,
         .n_threads = count_threads(r, local_size),
         .max_rows = (int64_t)rs_param_number(&r->config->parallel, "batch_tokens"),
@@ -257,7 +290,7 @@ static rs_status open_model(run *r)
     if ((long)options.n_threads * local_size > cores)
         rs_warn("%d ranks x %d threads on this host's %ld cores: they wait for each other", local_size, options.n_threads, cores);
     rs_debug("rank %d: %d threads", rs_comm_rank(r->world), options.n_threads);
-    RS_TRY(rs_transformer_open(&r->model, r->store, &rs_backend_cpu, r->group, &options, &r->transformer));
+    RS_TRY(rs_transformer_open(&r->model, r->store, r->ops, r->group, &options, &r->transformer));
     if (!options.deterministic)
         return RS_OK;
     double fixed, plain;
@@ -332,7 +365,8 @@ static rs_status work(run *r)
         .plan = r->plan,
         .transformer = r->transformer,
         .max_rows = (int64_t)rs_param_number(&r->config->parallel, "batch_tokens"),
-        .kv_tokens = 4 * (int64_t)rs_param_number(&r->config->parallel, "batch_tokens"),
+        .kv_tokens = r->memory.kv_tokens,
+        .longest_kv = r->memory.longest_kv,
         .replica = rs_comm_rank(r->world) / r->tensor,
         .emit = rs_comm_rank(r->group) == 0 ? emit : NULL,
         .emit_context = r,
@@ -508,13 +542,14 @@ static rs_status run_phases(run *r, rs_run_result *result)
     r->replicas = rs_comm_size(r->world) / r->tensor;
     RS_TRY(agree(r, open_plan(r)));
     rs_plan_deal(r->plan, r->options->shard, r->options->n_shards);
+    RS_TRY(agree(r, plan_memory(r)));
     RS_TRY(collect_hosts(r));
     rs_stop_install();
     RS_TRY(prepare_output(r));
     r->facts.ranks = rs_comm_size(r->world);
     r->facts.tensor = r->tensor;
-    r->facts.backend = rs_backend_cpu.name;
-    r->facts.device = rs_backend_cpu_describe();
+    r->facts.backend = r->ops->kind->name;
+    r->facts.device = r->ops->describe(r->device);
     r->facts.deterministic = rs_param_number(&r->config->parallel, "deterministic") != 0;
     rs_status status = r->n_units > 0 ? compute(r, &stopped) : RS_OK;
     if (status == RS_OK)

@@ -15,7 +15,7 @@ typedef struct sequence {
     rs_sample sample;
     rs_rope *own_rope; /* built for this sequence's length; NULL where the point's table serves */
     const rs_rope *rope;
-    rs_kv *kv;
+    rs_kv *kv;                    /* NULL: the text passes layer by layer */
     int64_t capacity;             /* tokens its cache holds */
     int64_t done;                 /* tokens in the cache */
     int64_t first_row, step_rows; /* rows in the step under way */
@@ -197,7 +197,8 @@ static rs_status admit(rs_worker *w, rs_unit unit)
     }
     RS_TRY_OUT(sequence_rope(w, s, n_final));
     s->capacity = n_final;
-    RS_TRY_OUT(rs_transformer_kv_open(w->setup.transformer, s->capacity, s->rope, &s->kv));
+    if (s->sample.kind == RS_SAMPLE_GENERATE || s->capacity <= w->setup.longest_kv)
+        RS_TRY_OUT(rs_transformer_kv_open(w->setup.transformer, s->capacity, s->rope, &s->kv));
     w->running_tokens += s->capacity;
     RS_PUSH(w->running, w->n_running, w->running_cap, s);
     return RS_OK;
@@ -250,31 +251,38 @@ static void put_rows(rs_worker *w, sequence *s, int64_t first_row, int64_t rows)
     s->step_rows = rows;
 }
 
-static int64_t pack(rs_worker *w, int *n_parts)
+static const rs_softmax *softmax_of(const rs_worker *w, const sequence *s)
 {
-    int64_t row = 0;
-    *n_parts = 0;
-    for (int pass = 0; pass < 2; pass++) /* decode rows first: they keep caches from growing old */
-        for (int64_t i = 0; i < w->n_running; i++) {
-            sequence *s = w->running[i];
-            if (pass == 0)
-                s->step_rows = 0;
-            if (decoding(s) != (pass == 0) || row == w->setup.max_rows)
-                continue;
-            int64_t rows = pass == 0 ? 1 : prefill_left(s);
-            rows = rows < w->setup.max_rows - row ? rows : w->setup.max_rows - row;
-            put_rows(w, s, row, rows);
-            w->parts[(*n_parts)++] = (rs_sequence){
-                .first_row = row,
-                .n_rows = rows,
-                .position = s->done,
-                .kv = s->kv,
-                .rope = s->rope,
-                .softmax = &w->setup.plan->softmaxes[point_of(w, s)->softmax],
-            };
-            row += rows;
-        }
-    return row;
+    return &w->setup.plan->softmaxes[point_of(w, s)->softmax];
+}
+
+/* Rows of one phase. Prefill goes first: the more sequences decode together, the fewer steps read the weights. */
+static rs_step pack(rs_worker *w)
+{
+    rs_step step = {.phase = RS_DECODE, .sequences = w->parts, .ids = w->ids};
+    for (int64_t i = 0; i < w->n_running; i++) {
+        w->running[i]->step_rows = 0;
+        if (!decoding(w->running[i]))
+            step.phase = RS_PREFILL;
+    }
+    for (int64_t i = 0; i < w->n_running && step.n < w->setup.max_rows; i++) {
+        sequence *s = w->running[i];
+        if (decoding(s) != (step.phase == RS_DECODE))
+            continue;
+        int64_t rows = step.phase == RS_DECODE ? 1 : prefill_left(s), room = w->setup.max_rows - step.n;
+        rows = rows < room ? rows : room;
+        put_rows(w, s, step.n, rows);
+        w->parts[step.n_sequences++] = (rs_sequence){
+            .first_row = step.n,
+            .n_rows = rows,
+            .position = s->done,
+            .kv = s->kv,
+            .rope = s->rope,
+            .softmax = softmax_of(w, s),
+        };
+        step.n += rows;
+    }
+    return step;
 }
 
 static bool ends_generation(const rs_worker *w, const sequence *s)
@@ -300,12 +308,12 @@ static bool is_eos(const rs_model *model, int32_t id)
     return false;
 }
 
-/* Takes a step's results in; returns whether the sequence has ended. */
-static bool take_results(rs_worker *w, sequence *s)
+/* Takes the results of the sequence's next step_rows rows in; returns whether it has ended. */
+static bool take_results(rs_worker *w, sequence *s, const int32_t *targets, const rs_token_result *results)
 {
     for (int64_t i = 0; i < s->step_rows; i++) {
-        const rs_token_result *result = &w->results[s->first_row + i];
-        if (w->targets[s->first_row + i] == RS_TARGET_NONE)
+        const rs_token_result *result = &results[i];
+        if (targets[i] == RS_TARGET_NONE)
             continue;
         if (!result->finite) {
             s->error = rs_format("non-finite logits at position %" PRId64, s->done + i);
@@ -324,30 +332,56 @@ static bool take_results(rs_worker *w, sequence *s)
     return s->sample.kind == RS_SAMPLE_SCORE && prefill_left(s) == 0;
 }
 
+/* Emits the i-th running sequence and takes it off the list. */
+static rs_status end_sequence(rs_worker *w, int64_t i)
+{
+    sequence *s = w->running[i];
+    rs_status status = emit(w, s);
+    w->running_tokens -= s->capacity;
+    sequence_free(w, s);
+    memmove(&w->running[i], &w->running[i + 1], (size_t)(w->n_running - i - 1) * sizeof *w->running);
+    w->n_running--;
+    return status;
+}
+
+/* A text too long for a cache, whole. */
+static rs_status pass(rs_worker *w, int64_t index)
+{
+    rs_status status = RS_OK;
+    sequence *s = w->running[index];
+    int64_t n = prefill_left(s);
+    int32_t *targets = NULL;
+    rs_token_result *results = NULL;
+    RS_TRY_OUT(rs_try_alloc((void **)&targets, (size_t)n, sizeof *targets, "targets of a whole text"));
+    RS_TRY_OUT(rs_try_alloc((void **)&results, (size_t)n, sizeof *results, "results of a whole text"));
+    for (int64_t i = 0; i < n; i++)
+        targets[i] = i + 1 >= s->sample.score_from ? s->sample.tokens.ids[i + 1] : RS_TARGET_NONE;
+    RS_TRY_OUT(rs_transformer_pass(w->setup.transformer, s->rope, softmax_of(w, s), s->sample.tokens.ids, targets, n, results));
+    s->step_rows = n;
+    (void)take_results(w, s, targets, results);
+    status = end_sequence(w, index);
+out:
+    free(targets);
+    free(results);
+    return status;
+}
+
 rs_status rs_worker_step(rs_worker *w)
 {
-    int n_parts;
     RS_TRY(admit_all(w));
-    int64_t rows = pack(w, &n_parts);
-    if (rows == 0)
+    for (int64_t i = 0; i < w->n_running; i++)
+        if (w->running[i]->kv == NULL)
+            return pass(w, i);
+    rs_step step = pack(w);
+    if (step.n == 0)
         return RS_OK;
-    RS_TRY(rs_transformer_step(w->setup.transformer, w->parts, n_parts, w->ids, w->targets, rows, w->results));
-    int64_t kept = 0;
-    for (int64_t i = 0; i < w->n_running; i++) {
+    RS_TRY(rs_transformer_step(w->setup.transformer, &step, w->targets, w->results));
+    for (int64_t i = 0; i < w->n_running;) {
         sequence *s = w->running[i];
-        if (s->step_rows == 0 || !take_results(w, s)) {
-            w->running[kept++] = s;
-            continue;
-        }
-        rs_status status = emit(w, s);
-        w->running_tokens -= s->capacity;
-        sequence_free(w, s);
-        if (status != RS_OK) {
-            memmove(&w->running[kept], &w->running[i + 1], (size_t)(w->n_running - i - 1) * sizeof *w->running);
-            w->n_running += kept - i - 1;
-            return status;
-        }
+        if (s->step_rows > 0 && take_results(w, s, w->targets + s->first_row, w->results + s->first_row))
+            RS_TRY(end_sequence(w, i));
+        else
+            i++;
     }
-    w->n_running = kept;
     return RS_OK;
 }

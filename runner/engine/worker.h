@@ -19,6 +19,7 @@ typedef struct rs_worker_setup {
     rs_transformer *transformer; /* borrowed */
     int64_t max_rows;            /* rows of a step */
     int64_t kv_tokens;           /* capacity of all caches together; a single longer sequence runs alone */
+    int64_t longest_kv;          /* a scored text of more tokens passes layer by layer, without a whole cache */
     int replica;
     /* Called for each finished sample. The record is the callee's to read, not to keep. NULL: this rank does not report. */
     rs_status (*emit)(void *context, rs_unit unit, const rs_record *record, const char *const *metrics);

@@ -9,11 +9,9 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "model/collect.h"
 #include "model/transformer_weights.h"
 #include "sharding/partition.h"
-
-/* Rows that pass through the MLP together: gate and up of a block stay in cache, and their buffer stays small at any batch. */
-enum { ROW_BLOCK = 512 };
 
 struct rs_transformer {
     const rs_model *model;
@@ -24,8 +22,9 @@ struct rs_transformer {
     rs_weights weights;
     float *x, *y, *qkv, *gate_up, *partial; /* fp32: [rows, d], [rows, d], [rows, (h + 2 hk) e], [block, 2 f], [parts, block, d] */
     void *h, *heads_out, *mlp;              /* act: [rows, d], [rows, h e], [block, f] */
-    float *gathered;                        /* deterministic sums: [all parts, block, d], host */
-    rs_head_row *head_local, *head_all;     /* [parts of this rank or of all, rows] */
+    rs_collect collect;
+    int64_t row_block;                  /* rows that pass through the MLP together: their buffer stays small at any batch */
+    rs_head_row *head_local, *head_all; /* [parts of this rank or of all, rows] */
 };
 
 static int64_t act_bytes(const rs_transformer *t)
@@ -42,7 +41,7 @@ static rs_status open_buffers(rs_transformer *t)
 {
     const rs_model *m = t->model;
     const rs_weights *w = &t->weights;
-    size_t rows = (size_t)t->options.max_rows, block = rows < ROW_BLOCK ? rows : ROW_BLOCK, d = (size_t)m->hidden;
+    size_t rows = (size_t)t->options.max_rows, block = (size_t)t->row_block, d = (size_t)m->hidden;
     size_t e = (size_t)m->head_dim, heads = (size_t)w->heads.n, act = (size_t)act_bytes(t), f = (size_t)w->ff.n;
     rs_backend *b = t->backend;
     RS_TRY(t->ops->alloc(b, rows * d * 4, "residual stream", (void **)&t->x));
@@ -56,8 +55,7 @@ static rs_status open_buffers(rs_transformer *t)
     bool gathers = rs_comm_size(t->group) > 1; /* else each part is added as it comes */
     if (t->options.deterministic)
         RS_TRY(t->ops->alloc(b, (gathers ? parts : 1) * block * d * 4, "partial sums", (void **)&t->partial));
-    if (t->options.deterministic && gathers)
-        RS_TRY(rs_try_alloc((void **)&t->gathered, all_parts * block * d, 4, "partial sums of all ranks"));
+    RS_TRY(rs_collect_open(&t->collect, t->ops, b, t->group, NULL, rows * d, t->options.deterministic ? parts * block * d : 0));
     RS_TRY(rs_try_alloc((void **)&t->head_local, parts * rows, sizeof *t->head_local, "head results"));
     return rs_try_alloc((void **)&t->head_all, all_parts * rows, sizeof *t->head_all, "head results of all ranks");
 }
@@ -71,6 +69,7 @@ rs_status rs_transformer_open(const rs_model *model, const rs_tensor_store *stor
     t->ops = ops;
     t->group = group;
     t->options = *options;
+    t->row_block = options->max_rows < ops->kind->row_block ? options->max_rows : ops->kind->row_block;
     *out = NULL;
     rs_weights_place(&t->weights, model, rs_comm_rank(group), rs_comm_size(group), options->deterministic);
     int *kv_of_head = rs_alloc((size_t)t->weights.heads.n, sizeof *kv_of_head);
@@ -86,7 +85,14 @@ rs_status rs_transformer_open(const rs_model *model, const rs_tensor_store *stor
         .head_dim = model->head_dim,
         .attention_scale = model->attention_scale,
     };
-    RS_TRY_OUT(ops->open(&shape, options->dtype, options->n_threads, &t->backend));
+    rs_backend_options backend = {
+        .dtype = options->dtype,
+        .n_threads = options->n_threads,
+        .device = options->device,
+        .arena_bytes = options->arena_bytes,
+        .max_rows = options->max_rows,
+    };
+    RS_TRY_OUT(ops->open(&shape, &backend, &t->backend));
     RS_TRY_OUT(rs_weights_load(&t->weights, model, store, ops, t->backend));
     RS_TRY_OUT(open_buffers(t));
     *out = t;
@@ -105,10 +111,10 @@ void rs_transformer_close(rs_transformer *t)
         void *buffers[] = {t->x, t->y, t->qkv, t->gate_up, t->partial, t->h, t->heads_out, t->mlp};
         for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
             t->ops->release(t->backend, buffers[i]);
+        rs_collect_close(&t->collect);
         rs_weights_free(&t->weights, t->ops, t->backend);
         t->ops->close(t->backend);
     }
-    free(t->gathered);
     free(t->head_local);
     free(t->head_all);
     free(t);
@@ -116,7 +122,7 @@ void rs_transformer_close(rs_transformer *t)
 
 rs_status rs_transformer_kv_open(rs_transformer *t, int64_t capacity, const rs_rope *rope, rs_kv **out)
 {
-    return t->ops->kv_open(t->backend, capacity, rope->map.n_key_sets, out);
+    return t->ops->kv_open(t->backend, capacity, rope->map.n_key_sets, t->model->layers, out);
 }
 
 void rs_transformer_kv_free(rs_transformer *t, rs_kv *kv)
@@ -129,14 +135,14 @@ size_t rs_transformer_weight_bytes(const rs_transformer *t)
     return rs_weights_bytes(&t->weights, t->ops);
 }
 
-/* y [n, d] = sum over ranks of a [n, a_stride] W^T, W's inner dimension sharded; n <= ROW_BLOCK in deterministic mode.
+/* y [n, d] = sum over ranks of a [n, a_stride] W^T, W's inner dimension sharded; n <= row_block in deterministic mode.
  * Deterministic: every fixed part of the inner dimension gives its own partial sum, and all are added in the order of parts. */
 static rs_status row_parallel(rs_transformer *t, void *a, const rs_split *split, int64_t n, float *y)
 {
     int64_t d = t->model->hidden, stride = split->columns;
     if (!t->options.deterministic) {
         RS_TRY(t->ops->linear(t->backend, a, stride, split->parts[0], n, y, d));
-        return rs_comm_sum(t->group, y, (size_t)(n * d));
+        return rs_collect_sum(&t->collect, y, (size_t)(n * d));
     }
     int n_parts = t->weights.n_parts, size = rs_comm_size(t->group);
     if (size == 1) { /* nothing to gather: each part is added as it comes */
@@ -149,11 +155,7 @@ static rs_status row_parallel(rs_transformer *t, void *a, const rs_split *split,
     }
     for (int i = 0; i < n_parts; i++)
         RS_TRY(t->ops->linear(t->backend, act_at(t, a, split->first[i]), stride, split->parts[i], n, t->partial + i * n * d, d));
-    RS_TRY(rs_comm_gather(t->group, t->partial, (size_t)(n_parts * n * d) * sizeof(float), t->gathered));
-    memcpy(y, t->gathered, (size_t)(n * d) * sizeof(float));
-    for (int i = 1; i < n_parts * size; i++)
-        RS_TRY(t->ops->add(t->backend, y, t->gathered + i * n * d, n * d));
-    return RS_OK;
+    return rs_collect_parts(&t->collect, t->partial, n_parts, (size_t)(n * d), y);
 }
 
 static rs_status fill_ones(rs_transformer *t, void *act, int64_t n)
@@ -170,13 +172,14 @@ static rs_status fill_ones(rs_transformer *t, void *act, int64_t n)
 /* Best of a few runs: what the sums take when nothing else is in the way. */
 static rs_status time_sums(rs_transformer *t, const rs_split *o, const rs_split *down, double *seconds)
 {
-    int64_t rows = t->options.max_rows < ROW_BLOCK ? t->options.max_rows : ROW_BLOCK;
+    float last;
     *seconds = INFINITY;
     for (int i = 0; i < 3; i++) {
         RS_TRY(rs_comm_barrier(t->group));
         double start = rs_clock();
-        RS_TRY(row_parallel(t, t->heads_out, o, rows, t->y));
-        RS_TRY(row_parallel(t, t->mlp, down, rows, t->y));
+        RS_TRY(row_parallel(t, t->heads_out, o, t->row_block, t->y));
+        RS_TRY(row_parallel(t, t->mlp, down, t->row_block, t->y));
+        RS_TRY(t->ops->download(t->backend, &last, t->y, sizeof last)); /* a device may run behind */
         *seconds = fmin(*seconds, rs_clock() - start);
     }
     return RS_OK;
@@ -186,7 +189,7 @@ rs_status rs_transformer_deterministic_cost(rs_transformer *t, const rs_tensor_s
 {
     rs_status status = RS_OK;
     rs_split o = {0}, down = {0};
-    int64_t rows = t->options.max_rows < ROW_BLOCK ? t->options.max_rows : ROW_BLOCK;
+    int64_t rows = t->row_block;
     RS_TRY_OUT(rs_weights_load_plain(&t->weights, t->model, store, t->ops, t->backend, &o, &down));
     RS_TRY_OUT(fill_ones(t, t->heads_out, rows * o.columns));
     RS_TRY_OUT(fill_ones(t, t->mlp, rows * down.columns));
@@ -200,14 +203,14 @@ out:
     return status;
 }
 
-static rs_status attention_block(rs_transformer *t, int layer, const rs_sequence *sequences, int n_sequences, int64_t n)
+static rs_status attention_block(rs_transformer *t, int layer, int64_t n)
 {
     const rs_layer_weights *w = &t->weights.layers[layer];
     int64_t width = (t->weights.heads.n + 2 * t->weights.kv_heads.n) * t->model->head_dim, d = t->model->hidden;
     RS_TRY(t->ops->linear(t->backend, t->h, d, w->qkv, n, t->qkv, width));
-    RS_TRY(t->ops->store_qkv(t->backend, layer, t->qkv, sequences, n_sequences));
-    RS_TRY(t->ops->attention(t->backend, layer, sequences, n_sequences, t->heads_out));
-    int64_t step = t->options.deterministic ? ROW_BLOCK : n;
+    RS_TRY(t->ops->store_qkv(t->backend, layer, t->qkv));
+    RS_TRY(t->ops->attention(t->backend, layer, t->heads_out));
+    int64_t step = t->options.deterministic ? t->row_block : n;
     for (int64_t row = 0; row < n; row += step) {
         int64_t rows = n - row < step ? n - row : step;
         RS_TRY(row_parallel(t, act_at(t, t->heads_out, row * w->o.columns), &w->o, rows, t->y + row * d));
@@ -215,28 +218,58 @@ static rs_status attention_block(rs_transformer *t, int layer, const rs_sequence
     return RS_OK;
 }
 
+/* y rows of the MLP's down projection. A block's sum over ranks runs beside the next block's products where the backend can and
+ * nothing is shared between them: fixed parts are, in t->partial. */
+static rs_status down_block(rs_transformer *t, const rs_split *down, int64_t rows, float *y)
+{
+    int64_t d = t->model->hidden;
+    bool overlaps = !t->options.deterministic && rs_comm_size(t->group) > 1 && rs_collect_in_stream(&t->collect);
+    if (!overlaps)
+        return row_parallel(t, t->mlp, down, rows, y);
+    RS_TRY(t->ops->linear(t->backend, t->mlp, down->columns, down->parts[0], rows, y, d));
+    RS_TRY(t->ops->overlap_begin(t->backend));
+    RS_TRY(rs_collect_sum(&t->collect, y, (size_t)(rows * d)));
+    return t->ops->overlap_end(t->backend);
+}
+
 static rs_status mlp_block(rs_transformer *t, int layer, int64_t n)
 {
     const rs_layer_weights *w = &t->weights.layers[layer];
     int64_t d = t->model->hidden, f = t->weights.ff.n;
-    for (int64_t row = 0; row < n; row += ROW_BLOCK) {
-        int64_t rows = n - row < ROW_BLOCK ? n - row : ROW_BLOCK;
+    for (int64_t row = 0; row < n; row += t->row_block) {
+        int64_t rows = n - row < t->row_block ? n - row : t->row_block;
         RS_TRY(t->ops->linear(t->backend, act_at(t, t->h, row * d), d, w->gate_up, rows, t->gate_up, 2 * f));
         RS_TRY(t->ops->glu(t->backend, t->model->activation, t->gate_up, rows, f, t->mlp));
-        RS_TRY(row_parallel(t, t->mlp, &w->down, rows, t->y + row * d));
+        RS_TRY(down_block(t, &w->down, rows, t->y + row * d));
     }
+    return t->ops->overlap_wait ? t->ops->overlap_wait(t->backend) : RS_OK;
+}
+
+/* x [n, d] through one layer; its MLP's output is left in t->y, not yet added. pending: what to add to x first, or NULL. */
+static rs_status layer_block(rs_transformer *t, int layer, float *x, const float *pending, int64_t n)
+{
+    const rs_model *m = t->model;
+    const rs_layer_weights *w = &t->weights.layers[layer];
+    RS_TRY(t->ops->add_norm(t->backend, x, pending, w->attention_norm, m->norm_eps, m->norm_cast_first, n, m->hidden, t->h));
+    RS_TRY(attention_block(t, layer, n));
+    RS_TRY(t->ops->add_norm(t->backend, x, t->y, w->mlp_norm, m->norm_eps, m->norm_cast_first, n, m->hidden, t->h));
+    return mlp_block(t, layer, n);
+}
+
+static rs_status check_ids(const rs_transformer *t, const int32_t *ids, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= t->model->vocab)
+            return rs_fail(RS_INVALID, "token %d: the model's vocabulary has %lld", ids[i], (long long)t->model->vocab);
     return RS_OK;
 }
 
-static rs_status embed(rs_transformer *t, const int32_t *ids, int64_t n)
+static rs_status embed(rs_transformer *t, int64_t n, float *x)
 {
     const rs_model *m = t->model;
     float scale = m->embed_scale ? rs_weights_round(sqrtf((float)m->hidden), t->options.dtype) : 1.0f;
-    for (int64_t i = 0; i < n; i++)
-        if (ids[i] < 0 || ids[i] >= m->vocab)
-            return rs_fail(RS_INVALID, "token %d: the model's vocabulary has %lld", ids[i], (long long)m->vocab);
-    RS_TRY(t->ops->embed(t->backend, &t->weights.embedding, (int32_t)t->weights.vocab.first, ids, n, scale, t->x));
-    return rs_comm_sum(t->group, t->x, (size_t)(n * m->hidden));
+    RS_TRY(t->ops->embed(t->backend, t->weights.embedding, (int32_t)t->weights.vocab.first, scale, x));
+    return rs_collect_sum(&t->collect, x, (size_t)(n * m->hidden));
 }
 
 /* log-sum-exp over the parts in their order; a row that no part's target falls in keeps target -inf. */
@@ -292,37 +325,89 @@ static rs_status head(rs_transformer *t, const int32_t *targets, int64_t n, rs_t
     return RS_OK;
 }
 
-rs_status rs_transformer_step(rs_transformer *t, const rs_sequence *sequences, int n_sequences, const int32_t *ids, const int32_t *targets,
-                              int64_t n, rs_token_result *results)
+static rs_status final_norm(rs_transformer *t, float *x, const float *pending, int64_t n)
 {
     const rs_model *m = t->model;
-    assert(n > 0 && n <= t->options.max_rows);
-    RS_TRY(t->ops->prepare(t->backend, sequences, n_sequences));
-    RS_TRY(embed(t, ids, n));
-    const float *pending = NULL; /* output of the last block, not yet added to x */
-    for (int layer = 0; layer < m->layers; layer++) {
-        const rs_layer_weights *w = &t->weights.layers[layer];
-        RS_TRY(t->ops->add_norm(t->backend, t->x, pending, w->attention_norm, m->norm_eps, m->norm_cast_first, n, m->hidden, t->h));
-        RS_TRY(attention_block(t, layer, sequences, n_sequences, n));
-        RS_TRY(t->ops->add_norm(t->backend, t->x, t->y, w->mlp_norm, m->norm_eps, m->norm_cast_first, n, m->hidden, t->h));
-        RS_TRY(mlp_block(t, layer, n));
-        pending = t->y;
-    }
-    RS_TRY(t->ops->add_norm(t->backend, t->x, pending, t->weights.final_norm, m->norm_eps, m->norm_cast_first, n, m->hidden, t->h));
-    return head(t, targets, n, results);
+    return t->ops->add_norm(t->backend, x, pending, t->weights.final_norm, m->norm_eps, m->norm_cast_first, n, m->hidden, t->h);
 }
 
-rs_memory_estimate rs_transformer_estimate(const rs_model *m, rs_dtype dtype, int tensor, int64_t max_rows, bool deterministic)
+/* Everything between ids and the head. */
+static rs_status step_body(rs_transformer *t, int64_t n)
+{
+    RS_TRY(embed(t, n, t->x));
+    for (int layer = 0; layer < t->model->layers; layer++)
+        RS_TRY(layer_block(t, layer, t->x, layer ? t->y : NULL, n));
+    return final_norm(t, t->x, t->y, n);
+}
+
+rs_status rs_transformer_step(rs_transformer *t, const rs_step *step, const int32_t *targets, rs_token_result *results)
+{
+    bool records = step->phase == RS_DECODE && t->ops->replay && rs_collect_in_stream(&t->collect), done = false;
+    assert(step->n > 0 && step->n <= t->options.max_rows);
+    RS_TRY(check_ids(t, step->ids, step->n));
+    RS_TRY(t->ops->prepare(t->backend, step));
+    if (records)
+        RS_TRY(t->ops->replay(t->backend, &done));
+    if (!done)
+        RS_TRY(step_body(t, step->n));
+    if (records && !done)
+        RS_TRY(t->ops->recorded(t->backend));
+    return head(t, targets, step->n, results);
+}
+
+/* The rows of one chunk through one layer; x: of the chunk. */
+static rs_status pass_chunk(rs_transformer *t, int layer, const rs_step *step, float *x)
+{
+    const rs_model *m = t->model;
+    RS_TRY(t->ops->prepare(t->backend, step));
+    if (layer == 0)
+        RS_TRY(embed(t, step->n, x));
+    RS_TRY(layer_block(t, layer, x, NULL, step->n));
+    return t->ops->add_norm(t->backend, x, t->y, NULL, 0, false, step->n, m->hidden, NULL);
+}
+
+rs_status rs_transformer_pass(rs_transformer *t, const rs_rope *rope, const rs_softmax *softmax, const int32_t *ids, const int32_t *targets,
+                              int64_t n, rs_token_result *results)
+{
+    rs_status status = RS_OK;
+    rs_sequence sequence = {.rope = rope, .softmax = softmax};
+    int64_t d = t->model->hidden, chunk = t->options.max_rows;
+    float *x = NULL;
+    RS_TRY(check_ids(t, ids, n));
+    RS_TRY_OUT(t->ops->kv_open(t->backend, n, rope->map.n_key_sets, 1, &sequence.kv));
+    RS_TRY_OUT(t->ops->alloc(t->backend, (size_t)(n * d) * sizeof *x, "residual stream of a whole text", (void **)&x));
+    for (int layer = 0; layer < t->model->layers; layer++)
+        for (int64_t row = 0; row < n; row += chunk) {
+            sequence.position = row;
+            sequence.n_rows = n - row < chunk ? n - row : chunk;
+            rs_step step = {.phase = RS_PREFILL, .sequences = &sequence, .n_sequences = 1, .ids = ids + row, .n = sequence.n_rows};
+            RS_TRY_OUT(pass_chunk(t, layer, &step, x + row * d));
+        }
+    for (int64_t row = 0; row < n; row += chunk) {
+        int64_t rows = n - row < chunk ? n - row : chunk;
+        RS_TRY_OUT(final_norm(t, x + row * d, NULL, rows));
+        RS_TRY_OUT(head(t, targets + row, rows, results + row));
+    }
+out:
+    t->ops->release(t->backend, x);
+    if (sequence.kv)
+        t->ops->kv_free(t->backend, sequence.kv);
+    return status;
+}
+
+rs_memory_estimate rs_transformer_estimate(const rs_model *m, const rs_backend_kind *kind, rs_dtype dtype, int tensor, int64_t max_rows,
+                                           bool deterministic)
 {
     rs_weights place = {0};
     rs_weights_place(&place, m, 0, tensor, false);
     double act = dtype == RS_BF16 ? 2 : 4, e = m->head_dim, d = (double)m->hidden, heads = (double)place.heads.n;
-    double kv = (double)place.kv_heads.n, f = (double)place.ff.n, rows = (double)max_rows, block = rows < ROW_BLOCK ? rows : ROW_BLOCK;
+    double kv = (double)place.kv_heads.n, f = (double)place.ff.n, rows = (double)max_rows, block = fmin(rows, (double)kind->row_block);
     double layer = (heads + 2 * kv) * e * d + heads * e * d + 3 * f * d;
     rs_memory_estimate estimate = {
         .weight_bytes = (layer * m->layers + (double)place.vocab.n * d) * act + (2.0 * m->layers + 1) * d * 4,
         .kv_bytes_per_token = 2 * kv * e * act * m->layers,
-        .step_bytes = rows * (8 * d + act * d + (heads + 2 * kv) * e * 4 + heads * e * act) + block * f * (8 + act),
+        .step_bytes = rows * (8 * d + act * d + (heads + 2 * kv) * e * 4 + 2 * heads * e * act) + block * f * (8 + act),
+        .pass_bytes_per_token = 2 * kv * e * act + 4 * d,
     };
     if (deterministic) /* its own parts and everybody's; alone, one at a time */
         estimate.step_bytes += block * d * 4 * (tensor > 1 ? heads + m->heads : 1);

@@ -20,6 +20,8 @@ typedef struct rs_transformer rs_transformer;
 typedef struct rs_transformer_options {
     rs_dtype dtype; /* RS_F32 or RS_BF16 */
     int n_threads;
+    int device;         /* 0 up, of the devices that the backend sees */
+    size_t arena_bytes; /* of device memory; 0: what is free */
     int64_t max_rows;   /* rows of the largest step */
     bool deterministic; /* sums over fixed parts of the inner dimension: the same bits for every number of ranks, at a cost */
 } rs_transformer_options;
@@ -45,9 +47,13 @@ void rs_transformer_kv_free(rs_transformer *transformer, rs_kv *kv);
 /* Rows of no interest carry this as their target. Rows that want only the greedy choice carry RS_TARGET_GREEDY. */
 enum { RS_TARGET_NONE = -2, RS_TARGET_GREEDY = -1 };
 
-/* One step: ids [n], the rows of all sequences, n <= max_rows. targets [n]: the token that follows each row, or one of the above.
- * results [n]: filled for rows whose target is not RS_TARGET_NONE. The same bits on every rank. Collective over group. */
-rs_status rs_transformer_step(rs_transformer *transformer, const rs_sequence *sequences, int n_sequences, const int32_t *ids,
+/* One step: n <= max_rows. targets [n]: the token that follows each row, or one of the above. results [n]: filled for rows whose target
+ * is not RS_TARGET_NONE. The same bits on every rank. Collective over group. */
+rs_status rs_transformer_step(rs_transformer *transformer, const rs_step *step, const int32_t *targets, rs_token_result *results);
+
+/* A whole sequence of any length n, layer by layer, so that only one layer's keys and values are held (and its residual stream: 4 d bytes
+ * a token): the same bits as steps over the sequence. Collective over group. */
+rs_status rs_transformer_pass(rs_transformer *transformer, const rs_rope *rope, const rs_softmax *softmax, const int32_t *ids,
                               const int32_t *targets, int64_t n, rs_token_result *results);
 
 /* What deterministic sums cost, measured: seconds of one layer's two output projections and their sums over ROW_BLOCK rows with and
@@ -60,8 +66,10 @@ size_t rs_transformer_weight_bytes(const rs_transformer *transformer);
 /* What a rank of `tensor` ranks will hold, without opening anything: weights in the dtype, KV a token and key set, buffers of a step. */
 typedef struct rs_memory_estimate {
     double weight_bytes, kv_bytes_per_token, step_bytes;
+    double pass_bytes_per_token; /* of rs_transformer_pass: one layer's keys and values, and the residual stream */
 } rs_memory_estimate;
-rs_memory_estimate rs_transformer_estimate(const rs_model *model, rs_dtype dtype, int tensor, int64_t max_rows, bool deterministic);
+rs_memory_estimate rs_transformer_estimate(const rs_model *model, const rs_backend_kind *kind, rs_dtype dtype, int tensor, int64_t max_rows,
+                                           bool deterministic);
 
 /* FLOPs (multiply and add are two) of a sequence: linear layers and head for `rows` rows of which `scored` pass the head, attention of rows
  * at positions first..first+rows-1 over all before them. */

@@ -153,7 +153,8 @@ static rs_status load_head(const loader *l)
     rs_weights *w = l->w;
     const rs_tensor *embedding = rs_tensor_store_find(l->store, "model.embed_tokens.weight");
     const rs_tensor *head = l->m->tied ? embedding : rs_tensor_store_find(l->store, "lm_head.weight");
-    w->embedding = slice(embedding, w->vocab, all(l->m->hidden));
+    rs_slice rows = slice(embedding, w->vocab, all(l->m->hidden));
+    RS_TRY(l->ops->table_load(l->backend, &rows, &w->embedding));
     w->head = rs_alloc((size_t)w->n_parts, sizeof(*w->head));
     w->head_first = rs_alloc((size_t)w->n_parts, sizeof *w->head_first);
     for (int i = 0; i < w->n_parts; i++) {
@@ -207,6 +208,8 @@ void rs_weights_free(rs_weights *w, const rs_backend_ops *ops, rs_backend *backe
     }
     for (int i = 0; w->head && i < w->n_parts; i++)
         ops->matrix_free(backend, w->head[i]);
+    if (w->embedding)
+        ops->table_free(backend, w->embedding);
     ops->release(backend, w->final_norm);
     free(w->layers);
     free(w->head);
@@ -223,7 +226,7 @@ static size_t split_bytes(const rs_split *split, const rs_backend_ops *ops)
 
 size_t rs_weights_bytes(const rs_weights *w, const rs_backend_ops *ops)
 {
-    size_t bytes = 0;
+    size_t bytes = ops->table_bytes(w->embedding);
     for (int i = 0; i < w->n_layers; i++) {
         const rs_layer_weights *layer = &w->layers[i];
         bytes += ops->matrix_bytes(layer->qkv) + ops->matrix_bytes(layer->gate_up);

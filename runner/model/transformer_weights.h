@@ -31,7 +31,7 @@ typedef struct rs_weights {
     int n_layers;
     rs_layer_weights *layers;
     float *final_norm;
-    rs_slice embedding;  /* this rank's rows, in the checkpoint's mapping */
+    rs_table *embedding; /* this rank's rows */
     rs_matrix **head;    /* [n_parts] runs of vocabulary */
     int64_t *head_first; /* [n_parts] first token id of each */
 } rs_weights;

@@ -33,7 +33,7 @@ typedef struct attention_run {
 static void run_attention(void *argument)
 {
     attention_run *run = argument;
-    must(rs_backend_cpu.attention(run->backend, 0, &run->sequence, 1, run->out));
+    must(rs_backend_cpu.attention(run->backend, 0, run->out));
 }
 
 typedef struct setting {
@@ -63,6 +63,7 @@ static void measure(const setting *s, const rs_softmax *softmax, timing *prefill
         rope.query_gain[k] = 1;
     }
     attention_run run = {.sequence = {.n_rows = s->n, .rope = &rope, .softmax = softmax}};
+    rs_step step = {.sequences = &run.sequence, .n_sequences = 1};
     int64_t width = (int64_t)(s->heads + 2 * s->kv_heads) * s->head_dim;
     float *qkv = malloc((size_t)(s->n * width) * sizeof *qkv);
     rs_rng rng;
@@ -70,15 +71,16 @@ static void measure(const setting *s, const rs_softmax *softmax, timing *prefill
     for (int64_t i = 0; i < s->n * width; i++)
         qkv[i] = (float)rs_rng_normal(&rng);
     run.out = malloc((size_t)(s->n * s->heads * s->head_dim) * sizeof(float));
-    must(rs_backend_cpu.open(&shape, s->dtype, s->threads, &run.backend));
-    must(rs_backend_cpu.kv_open(run.backend, s->n, 1, &run.sequence.kv));
-    must(rs_backend_cpu.prepare(run.backend, &run.sequence, 1));
-    must(rs_backend_cpu.store_qkv(run.backend, 0, qkv, &run.sequence, 1));
+    must(rs_backend_cpu.open(&shape, &(rs_backend_options){.dtype = s->dtype, .n_threads = s->threads}, &run.backend));
+    must(rs_backend_cpu.kv_open(run.backend, s->n, 1, 1, &run.sequence.kv));
+    must(rs_backend_cpu.prepare(run.backend, &step));
+    must(rs_backend_cpu.store_qkv(run.backend, 0, qkv));
     *prefill = time_of(run_attention, &run, 0.4);
     run.sequence.position = s->n - 1;
     run.sequence.n_rows = 1;
-    must(rs_backend_cpu.prepare(run.backend, &run.sequence, 1));
-    must(rs_backend_cpu.store_qkv(run.backend, 0, qkv, &run.sequence, 1));
+    step.phase = RS_DECODE;
+    must(rs_backend_cpu.prepare(run.backend, &step));
+    must(rs_backend_cpu.store_qkv(run.backend, 0, qkv));
     *decode = time_of(run_attention, &run, 0.1);
     rs_backend_cpu.kv_free(run.backend, run.sequence.kv);
     rs_backend_cpu.close(run.backend);
@@ -121,7 +123,7 @@ int main(int argc, char **argv)
     int threads = argc > 1 ? atoi(argv[1]) : 2;
     int64_t n = argc > 2 ? atoll(argv[2]) : 2048;
     static const int shapes[][3] = {{9, 3, 64}, {8, 8, 32}, {8, 2, 128}, {8, 1, 256}, {8, 4, 80}};
-    printf("%s; %d threads, %lld tokens\n", rs_backend_cpu_describe(), threads, (long long)n);
+    printf("%s; %d threads, %lld tokens\n", rs_backend_cpu.describe(0), threads, (long long)n);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int dtype = RS_BF16; dtype >= RS_F32; dtype--) {
             setting s = {(rs_dtype)dtype, shapes[i][0], shapes[i][1], shapes[i][2], threads, n};

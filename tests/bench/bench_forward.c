@@ -64,7 +64,7 @@ static double measure_peak(const bench *b, rs_dtype dtype)
     int kv_of_head = 0;
     rs_backend_shape shape = {
         .n_layers = 1, .heads = 1, .kv_heads = 1, .kv_of_head = &kv_of_head, .all_heads = 1, .head_dim = 64, .attention_scale = 0.125f};
-    must(rs_backend_cpu.open(&shape, dtype, b->threads, &backend));
+    must(rs_backend_cpu.open(&shape, &(rs_backend_options){.dtype = dtype, .n_threads = b->threads, .max_rows = N}, &backend));
     float *weights = rs_alloc((size_t)OUT * K, sizeof *weights);
     rs_rng rng;
     rs_rng_init(&rng, 1, "bench", 0, 0);
@@ -104,7 +104,8 @@ static void step(bench *b, rs_kv *kv, const int32_t *ids, int64_t first, int64_t
     rs_sequence sequence = {.n_rows = n, .position = first, .kv = kv, .rope = &b->rope, .softmax = &b->softmax};
     for (int64_t i = 0; i < n; i++)
         targets[i] = score ? ids[i + 1] : i + 1 < n ? RS_TARGET_NONE : RS_TARGET_GREEDY;
-    must(rs_transformer_step(b->transformer, &sequence, 1, ids, targets, n, results));
+    rs_step step = {.phase = n > 1 ? RS_PREFILL : RS_DECODE, .sequences = &sequence, .n_sequences = 1, .ids = ids, .n = n};
+    must(rs_transformer_step(b->transformer, &step, targets, results));
 }
 
 static double prefill(bench *b, int64_t n, double *nll)
@@ -234,7 +235,7 @@ int main(int argc, char **argv)
     rs_comm *comm = rs_comm_local_open();
     open_all(&b, positional[0], positional[1], softmax, comm);
     printf("{\"what\": \"gemm_peak\", \"dtype\": \"%s\", \"threads\": %d, \"gflops\": %.1f, \"cpu\": \"%s\"}\n", b.dtype, b.threads,
-           b.peak / 1e9, rs_backend_cpu_describe());
+           b.peak / 1e9, rs_backend_cpu.describe(0));
     for (int i = 0; i < (n_lengths ? n_lengths : 2); i++)
         if ((int64_t)b.tokens.n > lengths[i])
             report_prefill(&b, lengths[i]);

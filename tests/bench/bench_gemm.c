@@ -52,7 +52,7 @@ static timing measure(rs_dtype dtype, int threads, const shape *s)
     run.out = malloc((size_t)(run.head ? 1 : s->n * s->m) * sizeof *run.out);
     run.targets = calloc((size_t)s->n, sizeof *run.targets);
     run.rows = malloc((size_t)s->n * sizeof *run.rows);
-    must(rs_backend_cpu.open(&model, dtype, threads, &run.backend));
+    must(rs_backend_cpu.open(&model, &(rs_backend_options){.dtype = dtype, .n_threads = threads}, &run.backend));
     rs_slice slice = {.data = weights, .dtype = RS_F32, .rows = s->m, .cols = s->k, .stride = s->k};
     must(rs_backend_cpu.matrix_load(run.backend, &slice, 1, &run.w));
     timing took = time_of(run_product, &run, 0.5);
@@ -78,7 +78,7 @@ int main(int argc, char **argv)
                             {"head", 1, d, vocabulary}, {"head", 8, d, vocabulary},
                             {"peak", 4096, 2048, 2048}};
     enum { N_SHAPES = sizeof shapes / sizeof *shapes };
-    printf("%s; %d threads\n", rs_backend_cpu_describe(), threads);
+    printf("%s; %d threads\n", rs_backend_cpu.describe(0), threads);
     for (int dtype = RS_BF16; dtype >= RS_F32; dtype--) {
         double wall[N_SHAPES], cpu[N_SHAPES], best = 0;
         for (int i = 0; i < N_SHAPES; i++) {
