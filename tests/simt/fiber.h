@@ -182,7 +182,8 @@ RS_DEVICE int rs_count_bits(uint32_t x)
 
 RS_DEVICE float rs_exp2(float x)
 {
-    return exp2f(x);
+    float y = exp2f(x);
+    return y < 0x1p-126f ? 0.0f : y;
 }
 RS_DEVICE float rs_log(float x)
 {
