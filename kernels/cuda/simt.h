@@ -22,6 +22,7 @@ typedef uint16_t rs_bf16; /* storage only */
 #define RS_DEVICE_METHOD __device__ __forceinline__ /* of a class */
 #define RS_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 #define RS_UNROLL _Pragma("unroll")
+#define RS_NO_UNROLL _Pragma("unroll 1") /* where copies of the body would only cost registers */
 
 /* Launches and returns CUDA's error code (0: none). kernel may be a template-id in parentheses. */
 #define RS_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                                                          \

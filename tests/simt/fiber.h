@@ -20,6 +20,7 @@
 #define RS_DEVICE_METHOD inline
 #define RS_BOUNDS(threads, blocks)
 #define RS_UNROLL
+#define RS_NO_UNROLL
 #define RS_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                                                          \
     ((void)(stream), rs_fiber_launch(#kernel, rs_fiber_address(kernel), (grid), (block), (int)(shared_bytes), [&] { kernel(__VA_ARGS__); }))
 #define RS_ALLOW_SHARED(kernel, bytes) rs_fiber_allow_shared(rs_fiber_address(kernel), (int)(bytes))
