@@ -33,6 +33,7 @@ typedef struct rs_cuda_driver {
     /* Devices that this process sees; 0 and RS_OK where there is no driver or no device; *why then says so (static). */
     rs_status (*count)(int *n, const char **why);
     rs_status (*facts)(int device, rs_cuda_facts *facts);
+    const char *(*reason)(int code); /* what a code that a launch function of kernels.h returned means; static */
 
     rs_status (*open)(int device, rs_cuda_context **out);
     void (*close)(rs_cuda_context *context);
@@ -61,11 +62,13 @@ typedef struct rs_cuda_driver {
     rs_status (*graph_launch)(rs_cuda_context *context, rs_cuda_graph *graph);
     void (*graph_close)(rs_cuda_context *context, rs_cuda_graph *graph);
 
-    /* out fp32 [n, rows] (out_stride) = a [n, cols] (a_stride) w^T, w [rows, cols]; bf16 or fp32 inputs, fp32 sums (no TF32), in the
-     * current work stream. gemm_open finds the algorithms for a weight shape and the workspace they want at most. All of them give the same
-     * bits for a row, whatever n: no split of the inner dimension, and where several are timed only those whose results equal the first
-     * one's bit for bit on random data are candidates. Strides in elements. */
-    rs_status (*gemm_open)(rs_cuda_context *context, int64_t rows, int64_t cols, bool bf16, rs_cuda_gemm **out);
+    /* out fp32 [n, rows] (out_stride) = a [n, cols] (a_stride) w^T, w [rows, cols]; bf16 or fp32 inputs, fp32 sums (no TF32). Strides in
+     * elements; a, w and their rows are aligned to 16 bytes, and so are out and its rows where rows is a multiple of 4. gemm_open chooses the
+     * algorithms for a weight shape. All of them give the same bits for a row, whatever n: no split of the inner dimension, and where several
+     * are timed only those whose results equal the first one's bit for bit on random data are candidates. scratch: device memory to try them
+     * in, free again on return; with too little of it the first is taken untried. */
+    rs_status (*gemm_open)(rs_cuda_context *context, int64_t rows, int64_t cols, bool bf16, void *scratch, size_t scratch_bytes,
+                           rs_cuda_gemm **out);
     void (*gemm_close)(rs_cuda_context *context, rs_cuda_gemm *gemm);
     rs_status (*gemm)(rs_cuda_context *context, rs_cuda_stream stream, rs_cuda_gemm *gemm, const void *a, int64_t a_stride, const void *w,
                       int64_t n, float *out, int64_t out_stride);

@@ -166,6 +166,15 @@ typedef struct rs_cuda_skinny_args {
 int rs_cuda_skinny(void *stream, const rs_cuda_skinny_args *args);
 int64_t rs_cuda_skinny_floats(int64_t n, int64_t rows, int64_t cols);
 
+/* out act [n, width] = a [n, cols] (a_stride), zeros from cols to width: operands of products whose own rows are not aligned. */
+typedef struct rs_cuda_pad_args {
+    const void *a;
+    int64_t a_stride, n, cols, width;
+    bool bf16;
+    void *out;
+} rs_cuda_pad_args;
+int rs_cuda_pad(void *stream, const rs_cuda_pad_args *args);
+
 /* One row's state over a run of vocabulary: rs_head_row's fields in its order. */
 typedef struct rs_cuda_head_row {
     float max, sum, target, best;
