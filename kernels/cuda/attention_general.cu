@@ -415,15 +415,13 @@ extern "C" int64_t rs_cuda_general_floats(int64_t longest_row)
 
 extern "C" int rs_cuda_attend_general(void *stream, const rs_cuda_attention_args *args)
 {
-    enum { MOST_BLOCKS = 1 << 20 };
     if (args->n_tiles == 0)
         return 0;
     int64_t block_floats = rs_cuda_general_floats(args->longest_row), fit = args->work_floats / block_floats;
     int64_t blocks = (int64_t)args->n_tiles * args->heads;
     if (fit == 0 || args->head_dim > WIDEST || args->head_dim % 2 != 0)
         return 1; /* cudaErrorInvalidValue */
-    blocks = blocks < fit ? blocks : fit;
-    rs_dim grid((unsigned)(blocks < MOST_BLOCKS ? blocks : MOST_BLOCKS));
+    rs_dim grid((unsigned)(blocks < fit ? blocks : fit));
     if (args->bf16)
         return RS_LAUNCH((rs_general_kernel<rs_bf16>), grid, rs_dim(THREADS), SHARED_BYTES, stream, *args, block_floats);
     return RS_LAUNCH((rs_general_kernel<float>), grid, rs_dim(THREADS), SHARED_BYTES, stream, *args, block_floats);
