@@ -60,7 +60,8 @@ typedef struct ops_case {
     int64_t n, in, out;                    /* rows of the batch; width of a row that goes in, and of one that comes out */
     int form;                              /* the operation's own meaning */
     const void *more;                      /* likewise; static */
-    char what[120];                        /* one line for people; also the seed of the data */
+    size_t arena_bytes;
+    char what[120]; /* one line for people; also the seed of the data */
 } ops_case;
 
 typedef struct ops_cases {

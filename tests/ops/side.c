@@ -18,6 +18,7 @@ void ops_case_add(ops_cases *cases, ops_case c, const char *format, ...)
     va_start(args, format);
     vsnprintf(c.what + at, sizeof c.what - (size_t)at, format, args);
     va_end(args);
+    c.arena_bytes = (size_t)(cases->small ? 48 : 1536) << 20; /* a backend that takes its memory at once takes little */
     if (c.heads == 0) {
         c.heads = 2;
         c.kv_heads = c.layers = 1;
@@ -28,9 +29,6 @@ void ops_case_add(ops_cases *cases, ops_case c, const char *format, ...)
 }
 
 /* --- a side --- */
-
-/* Some room, so that a backend that takes its memory at once takes little. */
-static const size_t arena_bytes = (size_t)3 << 29;
 
 rs_status ops_side_open(ops_side *side, const rs_backend_ops *ops, const ops_case *c)
 {
@@ -46,7 +44,7 @@ rs_status ops_side_open(ops_side *side, const rs_backend_ops *ops, const ops_cas
                               .all_heads = c->heads + 2,
                               .head_dim = c->head_dim,
                               .attention_scale = 1 / sqrtf((float)c->head_dim)};
-    rs_backend_options options = {.dtype = c->dtype, .n_threads = 2, .arena_bytes = arena_bytes, .max_rows = c->n > 0 ? c->n : 1};
+    rs_backend_options options = {.dtype = c->dtype, .n_threads = 2, .arena_bytes = c->arena_bytes, .max_rows = c->n > 0 ? c->n : 1};
     side->buffers = rs_alloc(MOST, sizeof *side->buffers);
     side->matrices = rs_alloc(MOST, sizeof(rs_matrix *));
     side->tables = rs_alloc(MOST, sizeof(rs_table *));
