@@ -64,7 +64,8 @@ out:
 
 static void print_bytes(const char *what, double bytes)
 {
-    printf("  %-34s %10.2f GiB\n", what, bytes / 1073741824.0);
+    char text[16];
+    printf("  %-34s %14s\n", what, rs_bytes_text(bytes, text));
 }
 
 static void print_memory(const rs_memory_plan *m)
@@ -95,7 +96,7 @@ static void print_plan(const rs_plan *plan, const rs_memory_plan *memory, int ra
     printf("  %-34s %10d ranks = %d replica%s x tensor %d\n", "layout", ranks, ranks / tensor, ranks / tensor == 1 ? "" : "s", tensor);
     printf("  %-34s %10.3g PFLOP, %.3g tokens\n", "prefill work, all points", flops / 1e15, tokens);
     print_memory(memory);
-    printf("read from disk by a replica: %.2f GiB\n", memory->weight_bytes * tensor / 1073741824.0);
+    print_bytes("read from disk by a replica", memory->weight_bytes * tensor);
     printf("device-hours at a sustained rate of\n");
     const double rates[] = {0.2, 1, 100, 400};
     for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)

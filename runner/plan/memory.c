@@ -9,11 +9,6 @@
  * decode together, the fewer steps read the weights. */
 enum { HOST_BATCHES = 4 };
 
-static double gib(double bytes)
-{
-    return bytes / RS_GIB;
-}
-
 static int most_key_sets(const rs_plan *plan)
 {
     int most = 1;
@@ -32,14 +27,16 @@ static rs_status fit(const rs_plan *plan, const rs_point *point, double room, do
     bool whole = (double)context * m->kv_bytes_per_token <= room;
     double per_token = whole || !scored ? m->kv_bytes_per_token : m->pass_bytes_per_token;
     double need = m->weight_bytes + m->step_bytes + (double)context * per_token;
-    if (need - m->weight_bytes - m->step_bytes > room)
+    if (need - m->weight_bytes - m->step_bytes > room) {
+        char sum[16], weights[16], buffers[16], tokens[16], have[16];
         return rs_fail(RS_INVALID,
-                       "%s at context %" PRId64
-                       " needs %.2f GiB on each rank (weights %.2f, buffers %.2f, %s %.2f), and there are %.2f: use "
-                       "more ranks a model (parallel.tensor), a smaller parallel.batch_tokens, or shorter contexts",
-                       rs_plan_label(task), context, gib(need), gib(m->weight_bytes), gib(m->step_bytes),
-                       scored ? "one layer's keys and values and the residual stream" : "keys and values", gib((double)context * per_token),
-                       gib(available));
+                       "%s at context %" PRId64 " needs %s on each rank (weights %s, buffers %s, %s %s), and there is %s: use more ranks a "
+                       "model (parallel.tensor), a smaller parallel.batch_tokens, or shorter contexts",
+                       rs_plan_label(task), context, rs_bytes_text(need, sum), rs_bytes_text(m->weight_bytes, weights),
+                       rs_bytes_text(m->step_bytes, buffers),
+                       scored ? "one layer's keys and values and the residual stream" : "keys and values",
+                       rs_bytes_text((double)context * per_token, tokens), rs_bytes_text(available, have));
+    }
     if (need > m->need_bytes) {
         m->need_bytes = need;
         m->passes = !whole && scored;

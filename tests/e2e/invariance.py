@@ -133,11 +133,38 @@ def check_dtype(suite, folder, dtype):
         suite.case(f"{dtype}: {name}", close, folder, free, f"{dtype}-{name}", ranks, settings)
 
 
+LONG = """\
+model: {path: MODEL}
+parallel: {threads: 1, batch_tokens: 64}
+sweep:
+  rope: [default, {rope_type: self_extend, group: 4, window: 64}]
+  context: [512, 1024]
+tasks: [{name: perplexity, text: long/*.txt, samples: 2}]
+"""
+
+
+def layer_by_layer(folder):
+    """A text whose whole cache has no room gives the same numbers, layer by layer; where that has none either the sweep is refused."""
+    h.write(folder, "long.yaml", LONG.replace("MODEL", h.TINY_GEMMA))
+    draw = random.Random(6)
+    h.write(folder, "long/a.txt", "".join(" " + draw.choice(WORDS["keys"]) for _ in range(2500)))
+    h.run("long.yaml", "-q", "--output", "whole", cwd=folder, code=0)
+    small = ["--set", "parallel.memory=0.0023"]
+    expect("layer by layer" in h.run("plan", "long.yaml", *small, cwd=folder, code=0).out, "plan does not say so")
+    expect("layer by layer" not in h.run("plan", "long.yaml", cwd=folder, code=0).out, "plan says so without need")
+    for ranks in (0, 2):
+        h.run("long.yaml", "-q", "--output", f"layers{ranks}", *small, ranks=ranks, cwd=folder, code=0)
+        h.expect_equal(h.samples(os.path.join(folder, f"layers{ranks}")), h.samples(os.path.join(folder, "whole")), "samples.jsonl")
+    refused = h.run("long.yaml", "-q", "--output", "none", "--set", "parallel.memory=0.0015", cwd=folder, code=2)
+    expect("perplexity at context 512 needs 1.82 MiB" in refused.err, refused.err)
+
+
 def main():
     suite, folder = h.Suite(), h.new_folder()
     write_inputs(folder)
     for dtype in ("fp32", "bf16"):
         check_dtype(suite, folder, dtype)
+    suite.case("texts without room for a whole cache", layer_by_layer, folder)
     suite.end()
 
 
