@@ -9,7 +9,8 @@ typedef enum rs_status {
     RS_IO,      /* the system refused a read, write or device; exit 1 (75 where the run can be resumed) */
     RS_NO_MEMORY,
     RS_INTERNAL, /* a bug or a broken peer; exit 1 */
-    RS_STOPPED   /* asked to stop (signal); exit 75 */
+    RS_STOPPED,  /* asked to stop (signal); exit 75 */
+    RS_PEER      /* another rank failed, and has the reason */
 } rs_status;
 
 /* Records the message unless one stands already (the first failure is the cause), and returns `status`. */

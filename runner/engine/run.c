@@ -56,7 +56,7 @@ typedef struct run {
 
 /* --- agreement --- */
 
-/* The phase ends alike on every rank: with RS_OK, or with the failure of the lowest rank that has one; that rank speaks. */
+/* The phase ends alike on every rank: with RS_OK, or with the failure of the lowest rank that has one of its own; that rank speaks. */
 static rs_status agree(run *r, rs_status mine)
 {
     int size = rs_comm_size(r->world), rank = rs_comm_rank(r->world);
@@ -64,7 +64,7 @@ static rs_status agree(run *r, rs_status mine)
     rs_status rc = rs_comm_gather(r->world, &status, sizeof status, all);
     *r->speaks = false;
     for (int i = 0; rc == RS_OK && i < size; i++)
-        if (all[i] != RS_OK) {
+        if (all[i] != RS_OK && all[i] != RS_PEER) {
             *r->speaks = i == rank;
             rc = (rs_status)all[i];
         }
@@ -281,6 +281,9 @@ static rs_status open_model(run *r)
     rs_transformer_options options = {
         .device = r->device,
         .arena_bytes = r->memory.arena_bytes,
+        .comm = rs_param_string(&r->config->parallel, "comm"),
+        .comm_timeout = rs_param_number(&r->config->parallel, "comm_timeout"),
+        .world = r->world,
         .dtype = strcmp(rs_param_string(&r->config->model, "dtype"), "bf16") == 0 ? RS_BF16 : RS_F32,
         .n_threads = count_threads(r, local_size),
         .max_rows = (int64_t)rs_param_number(&r->config->parallel, "batch_tokens"),

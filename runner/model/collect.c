@@ -33,7 +33,6 @@ void rs_collect_close(rs_collect *c)
         c->ops->release(c->backend, c->scratch);
     else
         free(c->scratch);
-    rs_comm_close(c->device);
     *c = (rs_collect){0};
 }
 

@@ -12,13 +12,13 @@ typedef struct rs_collect {
     const rs_backend_ops *ops;
     rs_backend *backend;
     rs_comm *group;
-    rs_comm *device; /* owned; NULL: no communicator in the stream */
+    rs_comm *device; /* borrowed; NULL: no communicator in the stream */
     float *scratch;  /* device or host, by the way taken */
     size_t scratch_floats;
 } rs_collect;
 
-/* sum_floats, part_floats: the longest rs_collect_sum, and n_parts * n of the longest rs_collect_parts. device (may be NULL) passes into
- * *collect, on failure too; every n is then a multiple of the group's size. */
+/* sum_floats, part_floats: the longest rs_collect_sum, and n_parts * n of the longest rs_collect_parts. With a
+ * device communicator every n is a multiple of the group's size. */
 rs_status rs_collect_open(rs_collect *collect, const rs_backend_ops *ops, rs_backend *backend, rs_comm *group, rs_comm *device,
                           size_t sum_floats, size_t part_floats);
 void rs_collect_close(rs_collect *collect);

@@ -8,9 +8,11 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "model/collect.h"
 #include "model/transformer_weights.h"
+#include "sharding/comm_device.h"
 #include "sharding/partition.h"
 
 struct rs_transformer {
@@ -37,6 +39,41 @@ static void *act_at(const rs_transformer *t, void *act, int64_t element)
     return (char *)act + element * act_bytes(t);
 }
 
+static void *stream_of(void *context)
+{
+    const rs_transformer *t = context;
+    return t->ops->stream(t->backend);
+}
+
+/* A communicator in the backend's stream where there is one; it shares out sums evenly, which odd sizes do not allow. */
+static rs_status open_device_comm(rs_transformer *t, rs_comm **out)
+{
+    const char *why = NULL;
+    rs_comm_nccl_options options = {
+        .group = t->group,
+        .world = t->options.world,
+        .device = t->options.device,
+        .stream = stream_of,
+        .context = t,
+        .timeout_seconds = t->options.comm_timeout,
+    };
+    *out = NULL;
+    if (rs_comm_size(t->group) == 1 || t->options.comm == NULL)
+        return RS_OK;
+    if (t->ops->stream == NULL)
+        return strcmp(t->options.comm, "nccl") == 0 ? rs_fail(RS_INVALID, "parallel.comm: nccl adds up GPU memory; this run is on the CPU")
+                                                    : RS_OK;
+    if (t->model->hidden % rs_comm_size(t->group) != 0) {
+        rs_warn("%d ranks do not divide hidden_size %lld: sums pass through host memory", rs_comm_size(t->group),
+                (long long)t->model->hidden);
+        return RS_OK;
+    }
+    RS_TRY(rs_comm_device_open(t->options.comm, &options, out, &why));
+    if (*out == NULL && why && rs_comm_rank(t->group) == 0)
+        rs_warn("sums over ranks pass through host memory: %s", why);
+    return RS_OK;
+}
+
 static rs_status open_buffers(rs_transformer *t)
 {
     const rs_model *m = t->model;
@@ -55,9 +92,37 @@ static rs_status open_buffers(rs_transformer *t)
     bool gathers = rs_comm_size(t->group) > 1; /* else each part is added as it comes */
     if (t->options.deterministic)
         RS_TRY(t->ops->alloc(b, (gathers ? parts : 1) * block * d * 4, "partial sums", (void **)&t->partial));
-    RS_TRY(rs_collect_open(&t->collect, t->ops, b, t->group, NULL, rows * d, t->options.deterministic ? parts * block * d : 0));
     RS_TRY(rs_try_alloc((void **)&t->head_local, parts * rows, sizeof *t->head_local, "head results"));
     return rs_try_alloc((void **)&t->head_all, all_parts * rows, sizeof *t->head_all, "head results of all ranks");
+}
+
+/* Fails on every rank of the group where it failed on one: what follows is collective, and would wait for that one for ever. */
+static rs_status agree_in_group(const rs_transformer *t, rs_status mine)
+{
+    int size = rs_comm_size(t->group), status = (int)mine, *all = rs_alloc((size_t)size, sizeof *all);
+    rs_status rc = rs_comm_gather(t->group, &status, sizeof status, all);
+    for (int rank = 0; rc == RS_OK && mine == RS_OK && rank < size; rank++)
+        if (all[rank] != RS_OK)
+            rc = rs_fail(RS_PEER, "rank %d of the group could not open its part of the model", rank);
+    free(all);
+    return mine == RS_OK ? rc : mine;
+}
+
+static rs_status open_collect(rs_transformer *t)
+{
+    size_t parts = (size_t)t->weights.n_parts, d = (size_t)t->model->hidden;
+    size_t sums = (size_t)t->options.max_rows * d, part_sums = t->options.deterministic ? parts * (size_t)t->row_block * d : 0;
+    rs_comm *device;
+    RS_TRY(open_device_comm(t, &device));
+    return agree_in_group(t, rs_collect_open(&t->collect, t->ops, t->backend, t->group, device, sums, part_sums));
+}
+
+static rs_status open_alone(rs_transformer *t, const rs_tensor_store *store, const rs_backend_shape *shape,
+                            const rs_backend_options *options)
+{
+    RS_TRY(t->ops->open(shape, options, &t->backend));
+    RS_TRY(rs_weights_load(&t->weights, t->model, store, t->ops, t->backend));
+    return open_buffers(t);
 }
 
 rs_status rs_transformer_open(const rs_model *model, const rs_tensor_store *store, const rs_backend_ops *ops, rs_comm *group,
@@ -92,9 +157,8 @@ rs_status rs_transformer_open(const rs_model *model, const rs_tensor_store *stor
         .arena_bytes = options->arena_bytes,
         .max_rows = options->max_rows,
     };
-    RS_TRY_OUT(ops->open(&shape, &backend, &t->backend));
-    RS_TRY_OUT(rs_weights_load(&t->weights, model, store, ops, t->backend));
-    RS_TRY_OUT(open_buffers(t));
+    RS_TRY_OUT(agree_in_group(t, open_alone(t, store, &shape, &backend)));
+    RS_TRY_OUT(open_collect(t));
     *out = t;
 out:
     free(kv_of_head);
@@ -107,6 +171,7 @@ void rs_transformer_close(rs_transformer *t)
 {
     if (t == NULL)
         return;
+    rs_comm *device = t->collect.device;
     if (t->backend) {
         void *buffers[] = {t->x, t->y, t->qkv, t->gate_up, t->partial, t->h, t->heads_out, t->mlp};
         for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
@@ -115,6 +180,7 @@ void rs_transformer_close(rs_transformer *t)
         rs_weights_free(&t->weights, t->ops, t->backend);
         t->ops->close(t->backend);
     }
+    rs_comm_close(device); /* after the recorded steps that use it */
     free(t->head_local);
     free(t->head_all);
     free(t);
@@ -190,7 +256,7 @@ rs_status rs_transformer_deterministic_cost(rs_transformer *t, const rs_tensor_s
     rs_status status = RS_OK;
     rs_split o = {0}, down = {0};
     int64_t rows = t->row_block;
-    RS_TRY_OUT(rs_weights_load_plain(&t->weights, t->model, store, t->ops, t->backend, &o, &down));
+    RS_TRY_OUT(agree_in_group(t, rs_weights_load_plain(&t->weights, t->model, store, t->ops, t->backend, &o, &down)));
     RS_TRY_OUT(fill_ones(t, t->heads_out, rows * o.columns));
     RS_TRY_OUT(fill_ones(t, t->mlp, rows * down.columns));
     RS_TRY_OUT(time_sums(t, &t->weights.layers[0].o, &t->weights.layers[0].down, fixed));

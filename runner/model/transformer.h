@@ -20,10 +20,13 @@ typedef struct rs_transformer rs_transformer;
 typedef struct rs_transformer_options {
     rs_dtype dtype; /* RS_F32 or RS_BF16 */
     int n_threads;
-    int device;         /* 0 up, of the devices that the backend sees */
-    size_t arena_bytes; /* of device memory; 0: what is free */
-    int64_t max_rows;   /* rows of the largest step */
-    bool deterministic; /* sums over fixed parts of the inner dimension: the same bits for every number of ranks, at a cost */
+    int device;          /* 0 up, of the devices that the backend sees */
+    size_t arena_bytes;  /* of device memory; 0: what is free */
+    int64_t max_rows;    /* rows of the largest step */
+    const char *comm;    /* how ranks add device memory up: "auto", "nccl" or "mpi" */
+    double comm_timeout; /* seconds until a rank that others wait for ends the job */
+    rs_comm *world;      /* the job to end; borrowed */
+    bool deterministic;  /* sums over fixed parts of the inner dimension: the same bits for every number of ranks, at a cost */
 } rs_transformer_options;
 
 /* What the head says of one row. */
