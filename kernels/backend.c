@@ -1,32 +1,26 @@
 /* Which backends there are. The CUDA backend is a module beside the program, so that runs without a GPU neither need nor load CUDA. */
 #include "kernels/backend.h"
 
-#include <dlfcn.h>
-#include <limits.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "base/module.h"
+#include "version.h"
 
 const rs_backend_kind rs_backend_kind_cpu = {
     .name = "cpu", .host_memory = true, .row_block = 512}; /* gate and up of a block stay in cache */
 const rs_backend_kind rs_backend_kind_cuda = {.name = "cuda", .host_memory = false, .row_block = 4096};
 
-/* Opens ropesweep_cuda.so from the program's own folder, or from lib/ropesweep beside that. */
-static void *open_module(void)
+/* The table in the module, of the very sources that this program was built from: nothing else says that their structs agree. */
+static rs_status open_cuda(const rs_backend_ops **out)
 {
-    static const char *const places[] = {"", "/../lib/ropesweep"};
-    char program[PATH_MAX], path[PATH_MAX + 64];
-    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (n < 0)
-        return NULL;
-    program[n] = '\0';
-    *strrchr(program, '/') = '\0';
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        snprintf(path, sizeof path, "%s%s/ropesweep_cuda.so", program, places[i]);
-        if (access(path, R_OK) == 0)
-            return dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    }
-    return NULL;
+    static const char file[] = "ropesweep_cuda.so", mine[] = RS_VERSION " " RS_COMMIT;
+    void *build, *table;
+    RS_TRY(rs_module_symbol(file, "rs_backend_cuda_build", &build));
+    RS_TRY(rs_module_symbol(file, "rs_backend_cuda", &table));
+    if (strcmp(build, mine) != 0)
+        return rs_fail(RS_INVALID, "%s was built from %s, and this program from %s", file, (const char *)build, mine);
+    *out = table;
+    return RS_OK;
 }
 
 static rs_status find_cuda(const rs_backend_ops **out)
@@ -34,19 +28,8 @@ static rs_status find_cuda(const rs_backend_ops **out)
     static const rs_backend_ops *found;
     const char *why = NULL;
     int n = 0;
-    if (found == NULL) {
-        dlerror();
-        void *module = open_module();
-        const char *reason = dlerror();
-        if (module == NULL && reason == NULL)
-            return rs_fail(RS_INVALID,
-                           "no ropesweep_cuda.so beside the program: it was built without the CUDA toolkit (-DROPESWEEP_CUDA=ON)");
-        if (module == NULL)
-            return rs_fail(RS_INVALID, "the CUDA module cannot be loaded: %s", reason);
-        found = dlsym(module, "rs_backend_cuda");
-        if (found == NULL)
-            return rs_fail(RS_INVALID, "the CUDA module is of another version: %s", dlerror());
-    }
+    if (found == NULL)
+        RS_TRY(open_cuda(&found));
     RS_TRY(found->devices(&n, &why));
     if (n == 0)
         return rs_fail(RS_INVALID, "no CUDA device: %s", why);

@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "kernels/cuda/cuda.h"
+#include "version.h"
 
 enum {
     RESERVE_MIB = 512, /* left to CUDA itself: kernels that are loaded when first launched, and what the driver adds as it goes */
@@ -142,7 +143,7 @@ static rs_status check(const rs_backend_shape *shape, const rs_backend_options *
         return rs_fail(RS_INVALID, "CUDA computes in fp32 or bf16 only");
     RS_TRY(cuda_devices(&n, &why));
     if (n == 0)
-        return rs_fail(RS_INVALID, "%s", why);
+        return rs_fail(RS_INVALID, "no CUDA device: %s", why);
     if (options->device < 0 || options->device >= n)
         return rs_fail(RS_INVALID, "CUDA device %d: this process sees %d", options->device, n);
     return RS_OK;
@@ -246,6 +247,12 @@ static rs_status cuda_open(const rs_backend_shape *shape, const rs_backend_optio
     return RS_OK;
 }
 
+#define EXPORTED __attribute__((visibility("default"))) /* what kernels/backend.c looks for in the module */
+
+EXPORTED extern const char rs_backend_cuda_build[];
+const char rs_backend_cuda_build[] = RS_VERSION " " RS_COMMIT;
+
+EXPORTED extern const rs_backend_ops rs_backend_cuda;
 const rs_backend_ops rs_backend_cuda = {
     .kind = &rs_backend_kind_cuda,
     .devices = cuda_devices,

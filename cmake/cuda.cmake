@@ -1,0 +1,56 @@
+# ropesweep_cuda.so: the CUDA backend (kernels/cuda). A module that is opened when it is asked for, since loading cuBLASLt would cost every
+# run. Code for Ampere (sm_80) and Hopper (sm_90a: wgmma, TMA), and PTX from which newer cards' drivers make their own.
+set(ROPESWEEP_CUDA AUTO CACHE STRING "The CUDA backend: AUTO (where nvcc 12.0 or newer is found), ON, OFF")
+set_property(CACHE ROPESWEEP_CUDA PROPERTY STRINGS AUTO ON OFF)
+
+function(ropesweep_no_cuda reason)
+  if(ROPESWEEP_CUDA STREQUAL "AUTO")
+    message(STATUS "No CUDA backend: ${reason}")
+  else()
+    message(FATAL_ERROR "ROPESWEEP_CUDA=${ROPESWEEP_CUDA}: ${reason}")
+  endif()
+endfunction()
+
+if(NOT ROPESWEEP_CUDA)
+  return()
+endif()
+if(NOT DEFINED CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+  find_program(ROPESWEEP_NVCC nvcc PATHS /usr/local/cuda/bin)
+  if(ROPESWEEP_NVCC)
+    set(CMAKE_CUDA_COMPILER ${ROPESWEEP_NVCC})
+  endif()
+endif()
+set(CMAKE_ENABLE_EXPORTS ON) # the module calls the program's functions
+set(CMAKE_CUDA_ARCHITECTURES 80 90a-real)
+set(CMAKE_CUDA_RUNTIME_LIBRARY Shared) # one runtime for this module and NCCL's
+include(CheckLanguage)
+check_language(CUDA)
+if(NOT CMAKE_CUDA_COMPILER)
+  ropesweep_no_cuda("nvcc is not found (CUDACXX names it)")
+  return()
+endif()
+enable_language(CUDA)
+find_package(CUDAToolkit QUIET)
+if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.0)
+  ropesweep_no_cuda("${CMAKE_CUDA_COMPILER} is version ${CMAKE_CUDA_COMPILER_VERSION}, and 12.0 is needed")
+  return()
+endif()
+if(NOT TARGET CUDA::cublasLt)
+  ropesweep_no_cuda("the CUDA toolkit has no cuBLASLt")
+  return()
+endif()
+
+file(GLOB cuda_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/cuda/*.c ${CMAKE_SOURCE_DIR}/kernels/cuda/*.cu)
+add_library(ropesweep_cuda MODULE ${cuda_sources})
+target_include_directories(ropesweep_cuda PRIVATE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/runner ${CMAKE_BINARY_DIR}/generated)
+target_compile_definitions(ropesweep_cuda PRIVATE RS_CUDA_WITH_HOPPER)
+target_compile_options(ropesweep_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall>)
+if(ROPESWEEP_WERROR)
+  target_compile_options(ropesweep_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>)
+endif()
+target_link_libraries(ropesweep_cuda PRIVATE CUDA::cublasLt OpenMP::OpenMP_C)
+target_link_options(rs_kernels INTERFACE LINKER:-u,rs_warn) # every program has what the module calls, used there or not
+set_target_properties(ropesweep_cuda PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}
+  BUILD_RPATH ${CUDAToolkit_LIBRARY_DIR} INSTALL_RPATH ${CUDAToolkit_LIBRARY_DIR}
+  C_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF)
+install(TARGETS ropesweep_cuda LIBRARY DESTINATION lib/ropesweep)
