@@ -7,72 +7,18 @@
 
 #include "base/memory.h"
 #include "kernels/cuda/driver.h"
-#include "kernels/cuda/kernels.h"
+#include "simt/fake_streams.h"
 
 enum { POISONED = 64 << 20, MOST_BLOCKS = 64, LAUNCH_FAILED = 719 };
 
 rs_fake rs_fake_now = {.devices = 1};
 
-/* Where a stream stood when an event was recorded. */
-typedef struct mark {
-    bool passed;
-    int stream, holders;
-} mark;
-
 struct rs_cuda_event {
-    mark *mark; /* NULL: not recorded, or in a graph */
+    rs_fake_mark *mark; /* NULL: not recorded, or in a graph */
 };
-
-struct rs_cuda_gemm {
-    int64_t rows, cols;
-    bool bf16;
-};
-
-typedef struct gemm_args {
-    rs_cuda_gemm shape;
-    const void *a, *w;
-    int64_t a_stride, n, out_stride;
-    float *out;
-} gemm_args;
-
-typedef struct copy_args {
-    void *to;
-    const void *from;
-    size_t bytes;
-} copy_args;
-
-/* One thing queued: what runs, and its arguments as they were. */
-typedef struct work {
-    struct work *next;
-    int (*run)(const struct work *);
-    union {
-        rs_cuda_embed_args embed;
-        rs_cuda_norm_args add_norm;
-        rs_cuda_glu_args glu;
-        rs_cuda_table_args rope_table;
-        rs_cuda_store_args store;
-        rs_cuda_attention_args attention;
-        rs_cuda_skinny_args skinny;
-        rs_cuda_pad_args pad;
-        rs_cuda_head_args head_reduce;
-        gemm_args gemm;
-        copy_args copy;
-        struct {
-            float *a;
-            const float *b;
-            int64_t n;
-        } add;
-        mark *mark;
-        rs_cuda_graph *graph;
-    } args;
-} work;
-
-typedef struct queue {
-    work *first, **last;
-} queue;
 
 struct rs_cuda_graph {
-    queue work;
+    rs_fake_queue work;
 };
 
 typedef struct block {
@@ -84,10 +30,6 @@ typedef struct block {
 /* One device, opened once at a time. */
 struct rs_cuda_context {
     bool open;
-    queue streams[RS_CUDA_STREAMS];
-    int code; /* of the first launch that failed */
-    bool recording;
-    queue recorded;
     block blocks[MOST_BLOCKS];
 };
 static rs_cuda_context device;
@@ -99,7 +41,7 @@ static rs_status open_one(const char *what)
     rs_fake_now.opened++;
     if (rs_fake_now.fail_at > 0 && --rs_fake_now.fail_at == 0)
         return rs_fail(RS_NO_MEMORY, "fake CUDA: %s: told to fail", what);
-    if (device.recording)
+    if (rs_fake_recording())
         return rs_fail(RS_INTERNAL, "fake CUDA: %s while work is recorded", what);
     rs_fake_now.live++;
     return RS_OK;
@@ -118,119 +60,6 @@ static rs_status within(bool pinned, const void *at, size_t bytes, const char *w
             return RS_OK;
     }
     return rs_fail(RS_INTERNAL, "fake CUDA: %s: %zu bytes at %p are not %s memory", what, bytes, at, pinned ? "pinned" : "device");
-}
-
-/* --- queues --- */
-
-static void release_mark(mark *m)
-{
-    if (m && --m->holders == 0)
-        free(m);
-}
-
-static void run_first(int stream)
-{
-    queue *q = &device.streams[stream];
-    work *w = q->first;
-    int code = w->run(w);
-    device.code = device.code ? device.code : code;
-    q->first = w->next;
-    if (!q->first)
-        q->last = &q->first;
-    free(w);
-}
-
-static void run_all(void)
-{
-    for (int i = 0; i < RS_CUDA_STREAMS; i++)
-        while (device.streams[i].first)
-            run_first(i);
-}
-
-static void run_to(mark *m)
-{
-    while (!m->passed)
-        run_first(m->stream);
-}
-
-static work *push(int stream, int (*run)(const work *))
-{
-    queue *q = device.recording ? &device.recorded : &device.streams[stream];
-    work *w = rs_alloc(1, sizeof *w);
-    w->run = run;
-    *q->last = w;
-    q->last = &w->next;
-    return w;
-}
-
-/* After a push is complete. */
-static void pushed(void)
-{
-    if (rs_fake_now.eager && !device.recording)
-        run_all();
-}
-
-static int is_stream(const void *stream)
-{
-    const queue *q = stream;
-    return device.open && q >= device.streams && q < device.streams + RS_CUDA_STREAMS;
-}
-
-static int stream_number(const void *stream)
-{
-    return (int)((const queue *)stream - device.streams);
-}
-
-/* --- launches --- */
-
-#define WRAP(name, field, type)                                                                                                            \
-    int __real_rs_cuda_##name(void *stream, const type *args);                                                                             \
-    int __wrap_rs_cuda_##name(void *stream, const type *args);                                                                             \
-    static int run_##name(const work *w)                                                                                                   \
-    {                                                                                                                                      \
-        rs_fake_now.kernels++;                                                                                                             \
-        return __real_rs_cuda_##name(NULL, &w->args.field);                                                                                \
-    }                                                                                                                                      \
-    int __wrap_rs_cuda_##name(void *stream, const type *args)                                                                              \
-    {                                                                                                                                      \
-        if (!is_stream(stream))                                                                                                            \
-            return __real_rs_cuda_##name(stream, args);                                                                                    \
-        push(stream_number(stream), run_##name)->args.field = *args;                                                                       \
-        pushed();                                                                                                                          \
-        return 0;                                                                                                                          \
-    }
-
-WRAP(embed, embed, rs_cuda_embed_args)
-WRAP(add_norm, add_norm, rs_cuda_norm_args)
-WRAP(glu, glu, rs_cuda_glu_args)
-WRAP(rope_table, rope_table, rs_cuda_table_args)
-WRAP(store, store, rs_cuda_store_args)
-WRAP(attend_general, attention, rs_cuda_attention_args)
-WRAP(attend_mma, attention, rs_cuda_attention_args)
-WRAP(attend_decode, attention, rs_cuda_attention_args)
-WRAP(skinny, skinny, rs_cuda_skinny_args)
-WRAP(pad, pad, rs_cuda_pad_args)
-WRAP(head_reduce, head_reduce, rs_cuda_head_args)
-
-int __real_rs_cuda_add(void *stream, float *a, const float *b, int64_t n);
-int __wrap_rs_cuda_add(void *stream, float *a, const float *b, int64_t n);
-
-static int run_add(const work *w)
-{
-    rs_fake_now.kernels++;
-    return __real_rs_cuda_add(NULL, w->args.add.a, w->args.add.b, w->args.add.n);
-}
-
-int __wrap_rs_cuda_add(void *stream, float *a, const float *b, int64_t n)
-{
-    if (!is_stream(stream))
-        return __real_rs_cuda_add(stream, a, b, n);
-    work *w = push(stream_number(stream), run_add);
-    w->args.add.a = a;
-    w->args.add.b = b;
-    w->args.add.n = n;
-    pushed();
-    return 0;
 }
 
 /* --- the device --- */
@@ -266,22 +95,22 @@ static rs_status fake_open(int number, rs_cuda_context **out)
         return rs_fail(RS_INTERNAL, "fake CUDA: a second context");
     RS_TRY(open_one("a context"));
     device = (rs_cuda_context){.open = true};
-    for (int i = 0; i < RS_CUDA_STREAMS; i++)
-        device.streams[i].last = &device.streams[i].first;
+    rs_fake_streams_open();
     *out = &device;
     return RS_OK;
 }
 
 static void fake_close(rs_cuda_context *context)
 {
-    run_all();
+    rs_fake_run_all();
     context->open = false;
     close_one();
 }
 
 static void *fake_stream(rs_cuda_context *context, rs_cuda_stream which)
 {
-    return &context->streams[which];
+    (void)context;
+    return rs_fake_stream_handle((int)which);
 }
 
 /* --- memory --- */
@@ -309,7 +138,7 @@ static void release(void *memory)
 {
     if (!memory)
         return;
-    run_all(); /* as CUDA does */
+    rs_fake_run_all(); /* as CUDA does */
     for (int i = 0; i < MOST_BLOCKS; i++)
         if (device.blocks[i].data == memory) {
             munmap(memory, device.blocks[i].bytes);
@@ -339,24 +168,30 @@ static void fake_free(rs_cuda_context *context, void *memory)
     release(memory);
 }
 
-static int run_copy(const work *w)
+typedef struct copy_args {
+    void *to;
+    const void *from;
+    size_t bytes;
+} copy_args;
+
+static int run_copy(const void *args)
 {
-    memcpy(w->args.copy.to, w->args.copy.from, w->args.copy.bytes);
+    const copy_args *copy = args;
+    memcpy(copy->to, copy->from, copy->bytes);
     return 0;
 }
 
-static int run_upload(const work *w)
+static int run_upload(const void *args)
 {
     rs_fake_now.uploads++;
-    return run_copy(w);
+    return run_copy(args);
 }
 
-static rs_status push_copy(rs_cuda_stream stream, int (*run)(const work *), void *to, const void *from, size_t bytes)
+static rs_status push_copy(rs_cuda_stream stream, int (*run)(const void *), void *to, const void *from, size_t bytes)
 {
-    if (device.recording)
+    if (rs_fake_recording())
         return rs_fail(RS_INTERNAL, "fake CUDA: a copy while work is recorded");
-    push((int)stream, run)->args.copy = (copy_args){.to = to, .from = from, .bytes = bytes};
-    pushed();
+    rs_fake_push((int)stream, run, &(copy_args){.to = to, .from = from, .bytes = bytes}, sizeof(copy_args));
     return RS_OK;
 }
 
@@ -378,15 +213,15 @@ static rs_status fake_download(rs_cuda_context *context, rs_cuda_stream stream, 
 
 static rs_status failure(void)
 {
-    return device.code ? rs_fail(RS_IO, "fake CUDA: %s (%d)", fake_reason(device.code), device.code) : RS_OK;
+    return rs_fake_code() ? rs_fail(RS_IO, "fake CUDA: %s (%d)", fake_reason(rs_fake_code()), rs_fake_code()) : RS_OK;
 }
 
 static rs_status fake_wait(rs_cuda_context *context, rs_cuda_stream stream)
 {
-    if (context->recording)
+    (void)context;
+    if (rs_fake_recording())
         return rs_fail(RS_INTERNAL, "fake CUDA: the host waits while work is recorded");
-    while (context->streams[stream].first)
-        run_first((int)stream);
+    rs_fake_run((int)stream);
     return failure();
 }
 
@@ -405,55 +240,38 @@ static void fake_event_close(rs_cuda_context *context, rs_cuda_event *event)
     (void)context;
     if (!event)
         return;
-    release_mark(event->mark);
+    rs_fake_mark_release(event->mark);
     free(event);
     close_one();
-}
-
-static int run_record(const work *w)
-{
-    w->args.mark->passed = true;
-    release_mark(w->args.mark);
-    return 0;
-}
-
-static int run_after(const work *w)
-{
-    run_to(w->args.mark);
-    release_mark(w->args.mark);
-    return 0;
 }
 
 /* A recording is one queue in the order of the calls, so that nothing in it need wait. */
 static rs_status fake_event_record(rs_cuda_context *context, rs_cuda_event *event, rs_cuda_stream stream)
 {
-    release_mark(event->mark);
+    (void)context;
+    rs_fake_mark_release(event->mark);
     event->mark = NULL;
-    if (context->recording)
+    if (rs_fake_recording())
         return RS_OK;
-    event->mark = rs_alloc(1, sizeof *event->mark);
-    *event->mark = (mark){.stream = (int)stream, .holders = 2};
-    push((int)stream, run_record)->args.mark = event->mark;
-    pushed();
+    event->mark = rs_fake_mark_push((int)stream);
     return RS_OK;
 }
 
 static rs_status fake_event_after(rs_cuda_context *context, rs_cuda_event *event, rs_cuda_stream stream)
 {
-    if (context->recording || !event->mark)
-        return RS_OK;
-    event->mark->holders++;
-    push((int)stream, run_after)->args.mark = event->mark;
-    pushed();
+    (void)context;
+    if (!rs_fake_recording() && event->mark)
+        rs_fake_mark_follow((int)stream, event->mark);
     return RS_OK;
 }
 
 static rs_status fake_event_wait(rs_cuda_context *context, rs_cuda_event *event)
 {
-    if (context->recording)
+    (void)context;
+    if (rs_fake_recording())
         return rs_fail(RS_INTERNAL, "fake CUDA: the host waits while work is recorded");
     if (event->mark)
-        run_to(event->mark);
+        rs_fake_mark_run(event->mark);
     return failure();
 }
 
@@ -461,51 +279,60 @@ static rs_status fake_event_wait(rs_cuda_context *context, rs_cuda_event *event)
 
 static rs_status fake_graph_begin(rs_cuda_context *context)
 {
-    context->recording = true;
-    context->recorded = (queue){0};
-    context->recorded.last = &context->recorded.first;
+    (void)context;
+    rs_fake_record();
     return RS_OK;
 }
 
 static rs_status fake_graph_end(rs_cuda_context *context, rs_cuda_graph **out)
 {
-    context->recording = false;
-    RS_TRY(open_one("a graph"));
+    rs_fake_queue work = rs_fake_recorded();
+    rs_status status = open_one("a graph");
+    (void)context;
+    if (status != RS_OK) {
+        rs_fake_queue_free(&work);
+        return status;
+    }
     *out = rs_alloc(1, sizeof **out);
-    (*out)->work = context->recorded;
+    (*out)->work = work;
     return RS_OK;
 }
 
-static int run_graph(const work *w)
+static int run_graph(const void *args)
 {
-    int code = 0;
     rs_fake_now.graph_launches++;
-    for (const work *each = w->args.graph->work.first; each && !code; each = each->next)
-        code = each->run(each);
-    return code;
+    return rs_fake_queue_run(&(*(rs_cuda_graph *const *)args)->work);
 }
 
 static rs_status fake_graph_launch(rs_cuda_context *context, rs_cuda_graph *graph)
 {
     (void)context;
-    push(RS_CUDA_COMPUTE, run_graph)->args.graph = graph;
-    pushed();
+    rs_fake_push(RS_CUDA_COMPUTE, run_graph, &graph, sizeof graph);
     return RS_OK;
 }
 
 static void fake_graph_close(rs_cuda_context *context, rs_cuda_graph *graph)
 {
     (void)context;
-    run_all();
-    for (work *w = graph->work.first, *next; w; w = next) {
-        next = w->next;
-        free(w);
-    }
+    rs_fake_run_all();
+    rs_fake_queue_free(&graph->work);
     free(graph);
     close_one();
 }
 
 /* --- products --- */
+
+struct rs_cuda_gemm {
+    int64_t rows, cols;
+    bool bf16;
+};
+
+typedef struct gemm_args {
+    rs_cuda_gemm shape;
+    const void *a, *w;
+    int64_t a_stride, n, out_stride;
+    float *out;
+} gemm_args;
 
 static rs_status fake_gemm_open(rs_cuda_context *context, int64_t rows, int64_t cols, bool bf16, void *scratch, size_t scratch_bytes,
                                 rs_cuda_gemm **out)
@@ -540,9 +367,10 @@ static float operand(const void *data, int64_t i, bool bf16)
     return x.value;
 }
 
-static int run_gemm(const work *w)
+static int run_gemm(const void *args)
 {
-    const gemm_args *g = &w->args.gemm;
+    const gemm_args *g = args;
+    rs_fake_now.products++;
     for (int64_t i = 0; i < g->n; i++)
         for (int64_t row = 0; row < g->shape.rows; row++) {
             float sum = 0.0f;
@@ -556,6 +384,7 @@ static int run_gemm(const work *w)
 static rs_status fake_gemm(rs_cuda_context *context, rs_cuda_stream stream, rs_cuda_gemm *gemm, const void *a, int64_t a_stride,
                            const void *w, int64_t n, float *out, int64_t out_stride)
 {
+    (void)context;
     size_t element = gemm->bf16 ? 2 : 4;
     bool aligned =
         (uintptr_t)a % 16 == 0 && (uintptr_t)w % 16 == 0 && (size_t)a_stride * element % 16 == 0 && (size_t)gemm->cols * element % 16 == 0;
@@ -565,11 +394,10 @@ static rs_status fake_gemm(rs_cuda_context *context, rs_cuda_stream stream, rs_c
     RS_TRY(within(false, a, ((size_t)((n - 1) * a_stride + gemm->cols)) * element, "a product's activations"));
     RS_TRY(within(false, w, (size_t)(gemm->rows * gemm->cols) * element, "a product's weights"));
     RS_TRY(within(false, out, (size_t)((n - 1) * out_stride + gemm->rows) * sizeof(float), "a product's results"));
-    if (context->recording)
+    if (rs_fake_recording())
         return rs_fail(RS_INTERNAL, "fake CUDA: a prefill's product in a recorded step");
-    push((int)stream, run_gemm)->args.gemm =
-        (gemm_args){.shape = *gemm, .a = a, .a_stride = a_stride, .w = w, .n = n, .out = out, .out_stride = out_stride};
-    pushed();
+    gemm_args args = {.shape = *gemm, .a = a, .a_stride = a_stride, .w = w, .n = n, .out = out, .out_stride = out_stride};
+    rs_fake_push((int)stream, run_gemm, &args, sizeof args);
     return RS_OK;
 }
 

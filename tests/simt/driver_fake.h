@@ -8,7 +8,6 @@
 #ifndef RS_SIMT_DRIVER_FAKE_H
 #define RS_SIMT_DRIVER_FAKE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct rs_fake {
@@ -18,8 +17,9 @@ typedef struct rs_fake {
     int device_allocs;  /* ever */
     int kernels;        /* run, those of graphs included */
     int graph_launches; /* run */
-    int uploads;        /* run */
-    bool eager;         /* a device that is never late */
+    int uploads;        /* run, as products of prefills */
+    int products;
+    unsigned eager; /* bit i: stream i is never late */
 } rs_fake;
 extern rs_fake rs_fake_now;
 
