@@ -373,7 +373,6 @@ template <class T> RS_DEVICE void rs_general_write(const rs_general_row &row, co
             o = rs_add(o, output.get(group * WIDEST + d));
         rs_general_store(to + d, o / sum);
     }
-    rs_sync(); /* before the next row's queries and logits */
 }
 
 template <class T> RS_DEVICE void rs_general_attend(const rs_general_row &row, const rs_cuda_attention_args &args)

@@ -21,7 +21,7 @@ template <int E> struct rs_mma_tile {
 /* What a thread knows of its two rows, g and g + 8 of its warp's 16 (g = lane / 4; the four lanes of a row share its state). */
 struct rs_mma_rows {
     const rs_cuda_sequence *sequence;
-    int n_segments, head;
+    int n_segments;
     int first, end; /* the block's rows */
     rs_row_scale scale[2];
     bool plain;          /* of all rows of the warp: the logits are the products times factor */
@@ -42,13 +42,18 @@ RS_DEVICE int rs_mma_position(const rs_mma_rows &rows, int r)
     return (int)rows.sequence->position + rs_mma_row(rows, r);
 }
 
+/* The block's, cheaper to compute anew than to keep. */
+RS_DEVICE int rs_mma_head(const rs_cuda_attention_args &args)
+{
+    return rs_block_x() % args.heads;
+}
+
 RS_DEVICE rs_mma_rows rs_mma_rows_of(const rs_cuda_attention_args &args)
 {
     rs_cuda_tile tile = args.tiles[rs_block_x() / args.heads];
     rs_mma_rows rows = {};
     rows.sequence = args.sequences + tile.sequence;
     rows.n_segments = rs_layer_segments(rows.sequence, args.layer);
-    rows.head = rs_block_x() % args.heads;
     rows.first = tile.row;
     rows.end = rows.sequence->n_rows - tile.row < ROWS ? (int)rows.sequence->n_rows : tile.row + ROWS;
     return rows;
@@ -56,7 +61,7 @@ RS_DEVICE rs_mma_rows rs_mma_rows_of(const rs_cuda_attention_args &args)
 
 RS_DEVICE void rs_mma_set_scales(rs_mma_rows *rows, const float beta[2], const rs_cuda_attention_args &args)
 {
-    rs_logit_shape shape = rs_logit_shape_of(rows->sequence, args, rows->head);
+    rs_logit_shape shape = rs_logit_shape_of(rows->sequence, args, rs_mma_head(args));
     RS_UNROLL
     for (int r = 0; r < 2; r++)
         rows->scale[r] = rs_row_scale_of(shape, rows->sequence->row_scales[rs_mma_row(*rows, r)], beta[r]);
@@ -105,7 +110,8 @@ template <int E> RS_DEVICE int rs_mma_element(int key, int chunk, int eights, in
 template <int E> RS_DEVICE void rs_mma_copy(rs_shared<rs_bf16> to, const rs_bf16 *from, int first, int end)
 {
     enum { CHUNKS = E / 8, STEP = THREADS / CHUNKS }; /* of keys; STEP a multiple of 8, or 4 and the thread's key below it */
-    int key = rs_thread() / (unsigned)CHUNKS, element = rs_mma_element<E>(key, rs_thread() % (unsigned)CHUNKS, 0, 0);
+    unsigned thread = (unsigned)rs_thread();          /* unsigned, so that quotients are shifts */
+    int key = (int)(thread / CHUNKS), element = rs_mma_element<E>(key, (int)(thread % CHUNKS), 0, 0);
     const rs_bf16 *source = from + (int64_t)first * E + rs_thread() * 8;
     RS_UNROLL
     for (int i = 0; i < rs_mma_tile<E>::KEYS / STEP; i++)
@@ -167,7 +173,7 @@ template <int E> RS_DEVICE void rs_mma_logits(float s[][4], const rs_mma_rows &r
     enum { KEYS = rs_mma_tile<E>::KEYS };
     int first = tile + 2 * (rs_lane() & 3);
     if (!rows.plain) { /* rare enough to fetch what it needs anew and leave the registers to the others */
-        rs_logit_shape shape = rs_logit_shape_of(rows.sequence, args, rows.head);
+        rs_logit_shape shape = rs_logit_shape_of(rows.sequence, args, rs_mma_head(args));
         const int position[2] = {rs_mma_position(rows, 0), rs_mma_position(rows, 1)};
         RS_UNROLL
         for (int n = 0; n < KEYS / 8; n++) {
@@ -249,11 +255,11 @@ RS_DEVICE void rs_mma_sum(rs_row_sums sums[2], rs_mma_points points[2], rs_mma_r
         rs_mma_enter_segment(rows, segment, &low, &high);
         if (low >= high)
             continue;
-        const rs_bf16 *keys = rs_segment_keys<rs_bf16>(rows->sequence, args, args.kv_of_head[rows->head], segment);
-        rs_mma_queries<E>(q, *rows, rs_segment_queries<rs_bf16>(rows->sequence, args, rows->head, segment));
+        const rs_bf16 *keys = rs_segment_keys<rs_bf16>(rows->sequence, args, args.kv_of_head[rs_mma_head(args)], segment);
         low -= low % KEYS;
         rs_sync(); /* the run before has left both buffers */
         rs_mma_copy<E>(both, keys, low, end);
+        rs_mma_queries<E>(q, *rows, rs_segment_queries<rs_bf16>(rows->sequence, args, rs_mma_head(args), segment));
         for (int tile = low; tile < high; tile += KEYS, buffer ^= 1) {
             rs_copy_wait<0>();
             rs_sync(); /* this tile is here, the tile before no longer needed */
@@ -295,8 +301,8 @@ template <int E> RS_DEVICE void rs_mma_measure(const float beta[2], rs_mma_rows 
         float diagonal = rs_shuffle(points[r].diagonal, of_row + position % 8 / 2);
         float previous = rs_shuffle(points[r].previous, of_row + before % 8 / 2);
         if (rs_mma_real(*rows, r) && rs_lane() == of_row)
-            rs_row_stats_write(args.stats + (rows->sequence->first_row + rs_mma_row(*rows, r)) * args.heads + rows->head, sums[r], sink,
-                               diagonal, previous, beta[r]);
+            rs_row_stats_write(args.stats + (rows->sequence->first_row + rs_mma_row(*rows, r)) * args.heads + rs_mma_head(args), sums[r],
+                               sink, diagonal, previous, beta[r]);
     }
 }
 
@@ -370,12 +376,12 @@ RS_DEVICE void rs_mma_attend_segment(rs_mma_output<E> *out, rs_mma_rows *rows, i
     rs_mma_enter_segment(rows, segment, &low, &high);
     if (low >= high)
         return;
-    const rs_bf16 *keys = rs_segment_keys<rs_bf16>(rows->sequence, args, args.kv_of_head[rows->head], segment);
-    const rs_bf16 *values = rs_values_of<rs_bf16>(rows->sequence, args, args.kv_of_head[rows->head]);
-    rs_mma_queries<E>(q, *rows, rs_segment_queries<rs_bf16>(rows->sequence, args, rows->head, segment));
+    const rs_bf16 *keys = rs_segment_keys<rs_bf16>(rows->sequence, args, args.kv_of_head[rs_mma_head(args)], segment);
+    const rs_bf16 *values = rs_values_of<rs_bf16>(rows->sequence, args, args.kv_of_head[rs_mma_head(args)]);
     low -= low % KEYS;
     rs_sync(); /* the run or pass before has left both buffers */
     rs_mma_copy<E>(key_tile, keys, low, end);
+    rs_mma_queries<E>(q, *rows, rs_segment_queries<rs_bf16>(rows->sequence, args, rs_mma_head(args), segment));
     for (int tile = low; tile < high; tile += KEYS) {
         rs_copy_wait<0>();
         rs_sync(); /* the keys are here, the values before no longer needed */
@@ -401,8 +407,8 @@ template <int E> RS_DEVICE void rs_mma_write(const rs_mma_output<E> &out, const 
     for (int r = 0; r < 2; r++) {
         if (!rs_mma_real(rows, r))
             continue;
-        rs_bf16 *to =
-            (rs_bf16 *)args.out + ((rows.sequence->first_row + rs_mma_row(rows, r)) * args.heads + rows.head) * E + 2 * (rs_lane() & 3);
+        rs_bf16 *to = (rs_bf16 *)args.out + ((rows.sequence->first_row + rs_mma_row(rows, r)) * args.heads + rs_mma_head(args)) * E +
+                      2 * (rs_lane() & 3);
         float inverse = 1.0f / out.sum[2 * r];
         RS_UNROLL
         for (int n = 0; n < E / 8; n++)

@@ -373,7 +373,7 @@ static void check_pieces(const list<piece *> &pieces, const result &got)
 static void check_batch(const shape &s, const request &r, int policy, int map)
 {
     text texts[3] = {make_text(s, 70, policy, map), make_text(s, 130, policy, map), make_text(s, 193, policy, map)};
-    piece pieces[3] = {cut(texts[0], 0, 70), cut(texts[1], 97, 33), cut(texts[2], 192, 1)};
+    piece pieces[3] = {cut(texts[0], 0, 70), cut(texts[1], 99, 31), cut(texts[2], 192, 1)};
     list<piece *> all = {&pieces[1], &pieces[0], &pieces[2]};
     check_pieces(all, attend(r, all));
 }
@@ -396,7 +396,7 @@ static void test_mma_head_dims(void **state)
     for (int policy = 0; policy < N_EXP; policy++)
         check_batch(shapes[policy % 4], on_tensor_cores, policy, policy % N_MAPS);
     for (int map = 0; map < N_MAPS; map++)
-        check_batch(shapes[(map + 2) % 4], on_tensor_cores, map == ALIBI ? PLAIN : ADAPTIVE_CAP_SINK, map);
+        check_batch(shapes[map % 4], on_tensor_cores, map == ALIBI ? PLAIN : ADAPTIVE_CAP_SINK, map);
 }
 
 static void test_general(void **state)
@@ -583,6 +583,28 @@ static void test_nan(void **state)
         }
 }
 
+/* Two keys whose weights, 1 and e^(-2^-10), are the same in bf16, with values 1 and -1. */
+static void test_rounded_weights(void **state)
+{
+    (void)state;
+    for (bool bf16 : {true, false}) {
+        const shape s = {bf16, 1, 1, 64, {0}};
+        text t = make_text(s, 2, PLAIN, ONE_RUN);
+        for (size_t i = 0; i < t.keys.size(); i++)
+            t.keys[i] = i % 64 != 0 ? 0 : i / 64 % 2 == 0 ? 1 : 1 - ldexpf(1, -8);
+        for (size_t i = 0; i < t.values.size(); i++)
+            t.values[i] = i / 64 % 2 == 0 ? 1 : -1;
+        std::fill(t.queries.begin(), t.queries.end(), 2.0f);
+        piece p = cut(t, 0, 2);
+        double x = exp(-ldexp(1, -10)), wanted = bf16 ? 0 : (1 - x) / (1 + x);
+        request r = in_general;
+        r.every = 1;
+        assert_true(fabs((double)get(s, attend(r, {&p}).rows[1], 0) - wanted) < 1e-6);
+        if (bf16)
+            assert_true(get(s, attend(on_tensor_cores, {&p}).rows[1], 0) == 0);
+    }
+}
+
 /* Keys that are all the same: of equal logits the earliest k count. */
 static void test_ties(void **state)
 {
@@ -623,11 +645,11 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mma),      cmocka_unit_test(test_mma_head_dims),
-        cmocka_unit_test(test_general),  cmocka_unit_test(test_general_head_dims),
-        cmocka_unit_test(test_bits),     cmocka_unit_test(test_stats),
-        cmocka_unit_test(test_nan),      cmocka_unit_test(test_ties),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_mma),     cmocka_unit_test(test_mma_head_dims),
+        cmocka_unit_test(test_general), cmocka_unit_test(test_general_head_dims),
+        cmocka_unit_test(test_bits),    cmocka_unit_test(test_stats),
+        cmocka_unit_test(test_nan),     cmocka_unit_test(test_rounded_weights),
+        cmocka_unit_test(test_ties),    cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests_name("attention", tests, NULL, NULL);
 }
