@@ -19,6 +19,7 @@ import math
 import os
 import shutil
 import sys
+from concurrent.futures import ProcessPoolExecutor
 
 CHUNK = 1 << 20  # elements made at a time
 
@@ -185,12 +186,14 @@ def split(parts, n):
 
 def write_weights(out, m, args):
     runs = split(list(tensors(m)), args.shards)
-    weight_map, total, first = {}, 0, 0
+    weight_map, jobs, first = {}, [], 0
     for i, run in enumerate(runs):
         name = "model.safetensors" if len(runs) == 1 else f"model-{i + 1:05}-of-{len(runs):05}.safetensors"
-        total += write_shard(os.path.join(out, name), run, first, args.dtype, args.seed, args.headers_only)
+        jobs.append((os.path.join(out, name), run, first, args.dtype, args.seed, args.headers_only))
         weight_map.update((tensor[0], name) for tensor in run)
         first += len(run)
+    with ProcessPoolExecutor(args.jobs) as pool:
+        total = sum(pool.map(write_shard, *zip(*jobs)))
     if len(runs) > 1:
         write_json(out, "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})
     return total
@@ -221,6 +224,7 @@ def parse(argv):
     parser.add_argument("--tied", choices=("true", "false"))
     parser.add_argument("--dtype", choices=ITEM_BYTES, default="bf16")
     parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="shards written at a time; the bytes do not depend on it")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--headers-only", action="store_true", help="sparse files of the right size, all weights zero")
     parser.add_argument("--tokenizer", metavar="FILE", help="copied as tokenizer.json")
