@@ -44,6 +44,9 @@ static void write_scored(rs_text *out)
 {
     rs_record record = {
         .id = {UINT64_MAX, 0}, .point = "0123456789abcdef", .has_nll = true, .nll = 1e-5 / 3, .n_tokens = INT64_MAX, .seconds = 1e300};
+    record.by_position[0] = (rs_position_sum){1, 0.1};
+    record.by_position[5] = (rs_position_sum){32, 1.0 / 3};
+    record.by_position[RS_POSITION_BUCKETS - 1] = (rs_position_sum){INT64_MAX, 0};
     rs_record_write_json(&record, metrics, out);
 }
 
@@ -84,6 +87,13 @@ static void test_round_trip(void **state)
     write_scored(&text);
     assert_int_equal(rs_record_parse(text.data, text.n, &back), RS_OK);
     assert_true(back.has_nll && back.nll == 1e-5 / 3 && back.n_tokens == INT64_MAX && back.seconds == 1e300 && back.response == NULL);
+    for (int b = 0; b < RS_POSITION_BUCKETS; b++) {
+        const rs_position_sum *sum = &back.by_position[b];
+        assert_true(b == 0   ? sum->n == 1 && sum->nll == 0.1
+                    : b == 5 ? sum->n == 32 && sum->nll == 1.0 / 3
+                             : sum->n == (b == RS_POSITION_BUCKETS - 1 ? INT64_MAX : 0) && sum->nll == 0);
+    }
+    assert_non_null(strstr(text.data, ", \"by_position\": [[1, 1, 0.1], [32, 32, "));
     rs_record_free(&back);
     rs_text_free(&text);
 }
@@ -105,6 +115,17 @@ static void test_numbers(void **state)
         rs_record_free(&back);
     }
     rs_text_free(&text);
+}
+
+/* Bucket b begins at 2^b and ends before 2^(b+1). */
+static void test_buckets(void **state)
+{
+    (void)state;
+    for (int b = 0; b < RS_POSITION_BUCKETS; b++) {
+        int64_t from = (int64_t)1 << b, last = from + (from - 1);
+        assert_int_equal(rs_position_bucket(from), b);
+        assert_int_equal(rs_position_bucket(last), b);
+    }
 }
 
 static void test_error_record(void **state)
@@ -216,6 +237,11 @@ static void test_refused(void **state)
         HEAD BODY ", \"resps\": [\"a\", \"b\"]}",
         HEAD BODY ", \"resps\": [\"\\ud800\"]}",
         HEAD BODY ", \"scores\": {\"a\": 1, \"b\": 1, \"c\": 1, \"d\": 1, \"e\": 1}}",
+        HEAD BODY ", \"by_position\": [[3, 1, 0.5]]}",
+        HEAD BODY ", \"by_position\": [[0, 1, 0.5]]}",
+        HEAD BODY ", \"by_position\": [[4, 0, 0.5]]}",
+        HEAD BODY ", \"by_position\": [[4, 1]]}",
+        HEAD BODY ", \"by_position\": []}",
         HEAD BODY ", \"doc_id\": 0}",
         HEAD BODY ", \"replica\": 99999999999}",
         HEAD BODY ", \"fact\": [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}",
@@ -233,8 +259,9 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_numbers),   cmocka_unit_test(test_error_record),
-        cmocka_unit_test(test_peek),       cmocka_unit_test(test_any_bytes), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_numbers), cmocka_unit_test(test_buckets),
+        cmocka_unit_test(test_error_record), cmocka_unit_test(test_peek),    cmocka_unit_test(test_any_bytes),
+        cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -92,6 +92,10 @@ static void add(rs_journal *journal, int ids_from, int point, int64_t doc_id, co
         record.has_nll = true;
         record.nll = nll[point / 4][doc_id % SAMPLES] + worse;
         record.n_tokens = (int64_t)tokens[doc_id % SAMPLES];
+        record.by_position[2] = (rs_position_sum){4, 1 + (double)doc_id}; /* all but point 6: it is of an older version */
+        record.by_position[3] = (rs_position_sum){record.n_tokens - 4, record.nll - record.by_position[2].nll};
+        if (point == 6 && doc_id == 1)
+            memset(record.by_position, 0, sizeof record.by_position);
     } else {
         record.response = response;
         record.response_bytes = 3;
@@ -291,6 +295,35 @@ static void test_metrics(void **state)
     double d = 3.0 / 23, p0 = 2 - 5 * d, p1 = -3 - 10 * d, p2 = 4 - 8 * d;
     check_estimate(json_array_get(points, 4), "versus_baseline", "nll_per_token", "difference", d,
                    sqrt((p0 * p0 + p1 * p1 + p2 * p2) / 2 / 3) / (23.0 / 3));
+    json_decref(report);
+    remove_folder(folder);
+}
+
+static void check_position(json_t *list, size_t i, double value, double error)
+{
+    json_t *estimate = json_object_get(json_array_get(list, i), "nll_per_token");
+    assert_true(fabs(json_number_value(json_object_get(estimate, "value")) - value) < 1e-12);
+    assert_true(fabs(json_number_value(json_object_get(estimate, "stderr")) - error) < 1e-12);
+}
+
+/* Three samples with nll 1, 2, 3 over 4 tokens each at positions 4 to 7; the rest of nll and tokens at 8 to 15. */
+static void test_positions(void **state)
+{
+    (void)state;
+    char *folder = done_folder(0, 0, &some_facts);
+    json_t *report = read_json(folder), *points = json_object_get(report, "points");
+    json_t *list = json_object_get(json_array_get(points, 0), "by_position"), *first = json_array_get(list, 0), *second = json_array_get(list, 1);
+    assert_int_equal(json_array_size(list), 2);
+    assert_int_equal(json_integer_value(json_object_get(first, "from")), 4);
+    assert_int_equal(json_integer_value(json_object_get(first, "to")), 7);
+    assert_int_equal(json_integer_value(json_object_get(first, "n_tokens")), 12);
+    check_position(list, 0, 0.5, sqrt(1.0 / 3) / 4); /* 1/4, 2/4, 3/4 a token; s = 1/4, of three */
+    assert_int_equal(json_integer_value(json_object_get(second, "from")), 8);
+    assert_int_equal(json_integer_value(json_object_get(second, "n_tokens")), 11);
+    double r = 54.0 / 11, e0 = 9 - r, e1 = 28 - 6 * r, e2 = 17 - 4 * r;
+    check_position(list, 1, r, sqrt(3.0 / 2 * (e0 * e0 + e1 * e1 + e2 * e2)) / 11);
+    assert_null(json_object_get(json_array_get(points, 1), "by_position")); /* scores no text */
+    assert_null(json_object_get(json_array_get(points, 6), "by_position")); /* a record without its parts */
     json_decref(report);
     remove_folder(folder);
 }
@@ -609,6 +642,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_metrics),
+        cmocka_unit_test(test_positions),
         cmocka_unit_test(test_one_content),
         cmocka_unit_test(test_samples),
         cmocka_unit_test(test_failed_and_missing),

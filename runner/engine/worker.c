@@ -21,6 +21,7 @@ typedef struct sequence {
     int64_t first_row, step_rows; /* rows in the step under way */
     rs_tokens output;             /* generated */
     double nll;
+    rs_position_sum by_position[RS_POSITION_BUCKETS];
     char *error;
     double started;
 } sequence;
@@ -148,6 +149,7 @@ static rs_status emit(rs_worker *w, sequence *s)
     } else if (s->sample.kind == RS_SAMPLE_SCORE) {
         record.has_nll = true;
         record.nll = s->nll;
+        memcpy(record.by_position, s->by_position, sizeof record.by_position);
         record.n_tokens = (int64_t)s->sample.tokens.n - s->sample.score_from;
     } else {
         response_text(w, s, &response);
@@ -308,6 +310,14 @@ static bool is_eos(const rs_model *model, int32_t id)
     return false;
 }
 
+static void add_nll(sequence *s, int64_t position, double nll)
+{
+    rs_position_sum *sum = &s->by_position[rs_position_bucket(position)];
+    sum->n++;
+    sum->nll += nll;
+    s->nll += nll;
+}
+
 /* Takes the results of the sequence's next step_rows rows in; returns whether it has ended. */
 static bool take_results(rs_worker *w, sequence *s, const int32_t *targets, const rs_token_result *results)
 {
@@ -319,8 +329,9 @@ static bool take_results(rs_worker *w, sequence *s, const int32_t *targets, cons
             s->error = rs_format("non-finite logits at position %" PRId64, s->done + i);
             return true;
         }
-        s->nll += result->nll;
-        if (s->sample.kind == RS_SAMPLE_GENERATE) {
+        if (s->sample.kind == RS_SAMPLE_SCORE) {
+            add_nll(s, s->done + i + 1, result->nll);
+        } else {
             s->done += s->step_rows;
             if (is_eos(w->setup.plan->model, result->best_id))
                 return true;

@@ -41,6 +41,20 @@ static void write_target(const rs_record *record, rs_text *out)
     rs_text_puts(out, "]");
 }
 
+static void write_positions(const rs_record *record, rs_text *out)
+{
+    const char *before = ", \"by_position\": [";
+    for (int b = 0; b < RS_POSITION_BUCKETS; b++) {
+        const rs_position_sum *sum = &record->by_position[b];
+        if (sum->n == 0)
+            continue;
+        rs_text_printf(out, "%s[%" PRId64 ", %" PRId64 ", ", before, (int64_t)1 << b, sum->n);
+        rs_text_double(out, sum->nll);
+        before = "], ";
+    }
+    rs_text_puts(out, before[0] == ']' ? "]]" : "");
+}
+
 static void write_scores(const rs_record *record, const char *const *metrics, rs_text *out)
 {
     rs_text_puts(out, ", \"scores\": {");
@@ -74,6 +88,7 @@ void rs_record_write_json(const rs_record *record, const char *const *metrics, r
     if (record->has_nll) {
         rs_text_puts(out, ", \"nll\": ");
         rs_text_double(out, record->nll);
+        write_positions(record, out);
     }
     if (record->response)
         write_answer(record, out);
@@ -158,6 +173,23 @@ static bool read_nll(reader *r)
     return rs_scan_number(&r->scan, &r->record->nll);
 }
 
+static bool read_positions(reader *r)
+{
+    int64_t from, n;
+    double nll;
+    if (!rs_scan_byte(&r->scan, '['))
+        return false;
+    do {
+        if (!rs_scan_byte(&r->scan, '[') || !rs_scan_int(&r->scan, &from) || !rs_scan_byte(&r->scan, ',') || !rs_scan_int(&r->scan, &n) ||
+            !rs_scan_byte(&r->scan, ',') || !rs_scan_number(&r->scan, &nll) || !rs_scan_byte(&r->scan, ']'))
+            return false;
+        if (from < 1 || (from & (from - 1)) != 0 || n < 1)
+            return false;
+        r->record->by_position[rs_position_bucket(from)] = (rs_position_sum){n, nll};
+    } while (rs_scan_byte(&r->scan, ','));
+    return rs_scan_byte(&r->scan, ']');
+}
+
 static bool read_string(reader *r, char **out, size_t *n)
 {
     rs_text_clear(&r->text);
@@ -238,6 +270,7 @@ static const struct {
     {"prompt_hash", read_prompt_hash, true},
     {"n_tokens", read_n_tokens, true},
     {"nll", read_nll, false},
+    {"by_position", read_positions, false},
     {"resps", read_resps, false},
     {"target", read_target, false},
     {"scores", read_scores, false},

@@ -11,6 +11,18 @@
 #include "base/text.h"
 #include "tasks/task.h"
 
+/* nll of scored tokens by how many tokens stand before them: bucket b holds positions 2^b to 2^(b+1) - 1 of the window, BOS at 0. */
+enum { RS_POSITION_BUCKETS = 63 };
+typedef struct rs_position_sum {
+    int64_t n;
+    double nll;
+} rs_position_sum;
+
+static inline int rs_position_bucket(int64_t position) /* >= 1 */
+{
+    return 63 - __builtin_clzll((unsigned long long)position);
+}
+
 typedef struct rs_record {
     rs_digest id;            /* content id: the point's and doc_id */
     char point[17];          /* id of the point, 16 hexadecimal digits */
@@ -20,6 +32,7 @@ typedef struct rs_record {
     rs_digest prompt_hash;   /* XXH3-128 of the prompt's ids as little-endian int32 */
     bool has_nll;
     double nll;              /* sum over scored tokens, nats */
+    rs_position_sum by_position[RS_POSITION_BUCKETS]; /* the same sum in parts; all 0 where an older version made the record */
     char *response;          /* generated text, NUL-terminated beyond response_bytes (may hold NUL); NULL for scoring tasks. Owned */
     size_t response_bytes;
     char **references;       /* owned; cut at a NUL, which no task's reference holds */
@@ -34,7 +47,7 @@ typedef struct rs_record {
 
 void rs_record_free(rs_record *record);
 
-/* {"id": ..., "point": ..., "doc_id": ..., "tokens": ..., "prompt_hash": ..., "n_tokens": ..., "nll": ..., "resps": [...], "target": [...],
+/* {"id": ..., "point": ..., "doc_id": ..., "tokens": ..., "prompt_hash": ..., "n_tokens": ..., "nll": ..., "by_position": [[2^b, n, nll]...], "resps": [...], "target": [...],
  *  "scores": {metric: value}, "depths"... (facts), "error": ..., "seconds": ..., "replica": ...} without a newline; absent members are left out.
  * The first three members always stand first and in this order. metrics: names, NULL-terminated. */
 void rs_record_write_json(const rs_record *record, const char *const *metrics, rs_text *out);

@@ -122,8 +122,10 @@ void rs_results_free(rs_results *results)
 {
     if (results == NULL)
         return;
-    for (int64_t i = 0; i < results->plan.n_points; i++)
+    for (int64_t i = 0; i < results->plan.n_points; i++) {
         free(results->points[i].reason);
+        free(results->points[i].by_position);
+    }
     free(results->points);
     free(results->order);
     free(results->first);
@@ -157,6 +159,7 @@ typedef struct gathering {
     rs_sample_rows *rows;
     rs_sum seconds;
     char *reason;
+    rs_positions *positions; /* NULL: not wanted */
     rs_sink *samples;       /* NULL: samples.jsonl is not wanted */
     const rs_text *columns; /* of the point, in front of each of its lines */
 } gathering;
@@ -193,6 +196,8 @@ static rs_status gather(void *context, const rs_journal_entry *entry, const char
         .doc_id = record->doc_id, .prompt_hash = record->prompt_hash, .nll = record->nll, .n_tokens = (double)record->n_tokens};
     memcpy(row.scores, record->scores, sizeof row.scores);
     RS_PUSH(g->rows->items, g->rows->n, g->rows->cap, row);
+    if (g->positions && record->has_nll)
+        rs_positions_add(g->positions, record);
     return RS_OK;
 }
 
@@ -309,6 +314,7 @@ rs_status rs_results_evaluate(rs_results *results, rs_sink *samples)
     rs_status status = RS_OK;
     baselines all = {0};
     rs_sample_rows rows = {0};
+    rs_positions positions = {0};
     rs_text columns = {0};
     results->summary = (rs_report_summary){0};
     RS_TRY_OUT(read_baselines(results, &all));
@@ -316,9 +322,12 @@ rs_status rs_results_evaluate(rs_results *results, rs_sink *samples)
         const rs_plan_point *point = &results->plan.points[i];
         if (!point->listed)
             continue;
-        gathering g = {.rows = &rows, .samples = samples, .columns = &columns};
+        gathering g = {.rows = &rows, .positions = &positions, .samples = samples, .columns = &columns};
+        rs_positions_clear(&positions);
         write_columns(&results->plan, point, &columns);
         RS_TRY_OUT(gather_point(results, i, &g, &results->points[i]));
+        if (results->points[i].state == RS_POINT_DONE)
+            results->points[i].by_position = rs_positions_estimate(&positions, &results->points[i].n_positions);
         set_metrics(results, i, &rows, &all);
         count_point(results, i);
     }
@@ -328,6 +337,7 @@ out:
         rs_sample_rows_free(&all.items[i].rows);
     free(all.items);
     rs_sample_rows_free(&rows);
+    rs_positions_free(&positions);
     rs_text_free(&columns);
     return status;
 }

@@ -7,6 +7,7 @@
 
 #include "report/journal.h"
 #include "report/plan_file.h"
+#include "report/positions.h"
 #include "report/report.h"
 #include "report/sink.h"
 #include "score/stats.h"
@@ -22,6 +23,8 @@ typedef struct rs_point_result {
     rs_estimate metrics[RS_MAX_METRICS]; /* of a done point; as many as its task has */
     rs_estimate versus[RS_MAX_METRICS]; /* less the baseline's */
     bool has_versus;
+    rs_position *by_position;           /* [n_positions] of a done point that scores text. Owned */
+    int n_positions;
 } rs_point_result;
 
 /* What pairing and averaging need of a sample that ran. */

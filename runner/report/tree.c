@@ -20,6 +20,21 @@ static json_t *rope_tree(const rs_plan_file *plan, const rs_plan_point *point)
     return rope;
 }
 
+static json_t *positions_tree(const rs_point_result *result)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < result->n_positions; i++) {
+        const rs_position *position = &result->by_position[i];
+        json_t *tree = json_object();
+        json_object_set_new(tree, "from", json_integer(position->from));
+        json_object_set_new(tree, "to", json_integer(position->to));
+        json_object_set_new(tree, "n_tokens", json_integer(position->n_tokens));
+        json_object_set_new(tree, "nll_per_token", estimate_tree("value", position->nll_per_token));
+        json_array_append_new(list, tree);
+    }
+    return list;
+}
+
 static json_t *point_tree(const rs_results *results, int64_t i)
 {
     const rs_plan_file *plan = &results->plan;
@@ -46,6 +61,8 @@ static json_t *point_tree(const rs_results *results, int64_t i)
     if (result->has_versus)
         json_object_set(tree, "versus_baseline", versus);
     json_decref(versus);
+    if (result->n_positions > 0)
+        json_object_set_new(tree, "by_position", positions_tree(result));
     json_object_set_new(tree, "seconds", rs_json_number(result->seconds));
     return tree;
 }

@@ -93,6 +93,10 @@ def close(folder, reference, name, ranks, settings):
     for a, b in zip(mine, theirs):
         one, two = a.pop("nll", 1.0), b.pop("nll", 1.0)
         expect(abs(one - two) <= tolerance(b, dtype) * abs(two), f"nll {one} and {two}\n{a}")
+        parts = [s.pop("by_position", []) for s in (a, b)]
+        expect([p[:2] for p in parts[0]] == [p[:2] for p in parts[1]], f"{parts[0]} and {parts[1]}")
+        for (_, n, x), (_, _, y) in zip(*parts):
+            expect(abs(x - y) <= tolerance(b, dtype) * (abs(y) + n), f"by_position: {x} and {y}\n{a}")
         texts = [[s.pop(key, None) for key in ("resps", "scores", "n_tokens")] for s in (a, b)]
         spoken += texts[1][0] is not None
         strayed += texts[0] != texts[1]
