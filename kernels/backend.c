@@ -15,6 +15,8 @@ static rs_status open_cuda(const rs_backend_ops **out)
 {
     static const char file[] = "ropesweep_cuda.so", mine[] = RS_VERSION " " RS_COMMIT;
     void *build, *table;
+    if (!rs_module_present(file))
+        return rs_fail(RS_INVALID, "no %s beside the program: build with cmake -DROPESWEEP_CUDA=ON, which needs the CUDA toolkit", file);
     RS_TRY(rs_module_symbol(file, "rs_backend_cuda_build", &build));
     RS_TRY(rs_module_symbol(file, "rs_backend_cuda", &table));
     if (strcmp(build, mine) != 0)

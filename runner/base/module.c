@@ -24,6 +24,12 @@ static bool find(const char *file, char path[], size_t n)
     return false;
 }
 
+bool rs_module_present(const char *file)
+{
+    char path[PATH_MAX + NAME_MAX];
+    return find(file, path, sizeof path);
+}
+
 rs_status rs_module_symbol(const char *file, const char *symbol, void **out)
 {
     char path[PATH_MAX + NAME_MAX];

@@ -3,7 +3,12 @@
 #ifndef RS_BASE_MODULE_H
 #define RS_BASE_MODULE_H
 
+#include <stdbool.h>
+
 #include "base/status.h"
+
+/* Whether the module `file` was built: it lies in one of the two places below. */
+bool rs_module_present(const char *file);
 
 /* The symbol of the module `file`, which lies in the program's own folder or in lib/ropesweep beside that. RS_INVALID with the reason where
  * there is no such module, or it cannot be loaded, or is of another version. A module stays open. */
