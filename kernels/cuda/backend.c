@@ -104,11 +104,16 @@ static rs_status cuda_overlap_begin(rs_backend *b)
 static rs_status cuda_overlap_end(rs_backend *b)
 {
     b->current = RS_CUDA_COMPUTE;
+    b->overlapped = true;
     return b->driver->event_record(b->context, b->joined, RS_CUDA_SIDE);
 }
 
+/* An event that was recorded in a graph, or before one, may not be waited for on the other side of its border. */
 static rs_status cuda_overlap_wait(rs_backend *b)
 {
+    if (!b->overlapped)
+        return RS_OK;
+    b->overlapped = false;
     return b->driver->event_after(b->context, b->joined, RS_CUDA_COMPUTE);
 }
 

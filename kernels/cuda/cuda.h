@@ -94,6 +94,7 @@ struct rs_backend {
     float *slopes;
 
     rs_cuda_stream current;                   /* where operations are queued: COMPUTE, or SIDE between overlap_begin and overlap_end */
+    bool overlapped;                          /* something was queued in SIDE that COMPUTE does not follow yet */
     rs_cuda_event *forked, *joined, *crossed; /* crossed: COMPUTE and COPY wait for each other by it */
     rs_cuda_pinned transfers[RS_CUDA_TRANSFERS];
     int next_transfer;

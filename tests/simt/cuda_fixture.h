@@ -133,6 +133,11 @@ static inline rs_status body(decoder *m, int64_t n)
         RS_TRY(ops->store_qkv(m->b, layer, m->wide));
         RS_TRY(ops->attention(m->b, layer, m->heads_out));
         RS_TRY(ops->linear(m->b, m->heads_out, HEADS * HEAD_DIM, m->out, n, m->y, HIDDEN));
+        RS_TRY(ops->overlap_begin(m->b));
+        RS_TRY(ops->add(m->b, m->y, m->y, n * HIDDEN));
+        RS_TRY(ops->overlap_end(m->b));
+        RS_TRY(ops->overlap_wait(m->b));
+        RS_TRY(ops->overlap_wait(m->b)); /* again: nothing to wait for */
     }
     return ops->add_norm(m->b, m->x, m->y, m->norm, 1e-6f, false, n, HIDDEN, m->h);
 }

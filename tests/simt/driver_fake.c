@@ -15,6 +15,7 @@ rs_fake rs_fake_now = {.devices = 1};
 
 struct rs_cuda_event {
     rs_fake_mark *mark; /* NULL: not recorded, or in a graph */
+    bool in_graph;
 };
 
 struct rs_cuda_graph {
@@ -250,17 +251,17 @@ static rs_status fake_event_record(rs_cuda_context *context, rs_cuda_event *even
 {
     (void)context;
     rs_fake_mark_release(event->mark);
-    event->mark = NULL;
-    if (rs_fake_recording())
-        return RS_OK;
-    event->mark = rs_fake_mark_push((int)stream);
+    event->in_graph = rs_fake_recording();
+    event->mark = event->in_graph ? NULL : rs_fake_mark_push((int)stream);
     return RS_OK;
 }
 
 static rs_status fake_event_after(rs_cuda_context *context, rs_cuda_event *event, rs_cuda_stream stream)
 {
     (void)context;
-    if (!rs_fake_recording() && event->mark)
+    if ((event->mark && rs_fake_recording()) || (event->in_graph && !rs_fake_recording()))
+        return rs_fail(RS_INTERNAL, "fake CUDA: a stream waits for an event across a recording's border");
+    if (event->mark)
         rs_fake_mark_follow((int)stream, event->mark);
     return RS_OK;
 }

@@ -127,6 +127,7 @@ static void test_replay_recovers(void **state)
     assert_int_equal(ops->replay(m.b, &done), RS_OK);
     assert_false(done);
     assert_non_null(m.b->recording);
+    assert_int_equal(ops->overlap_wait(m.b), RS_OK);                 /* of nothing: what overlapped before was waited for before */
     assert_int_equal(ops->embed(m.b, m.table, 0, 3.0f, m.x), RS_OK); /* and no more */
     assert_int_equal(rs_cuda_grow(m.b, &m.b->work, m.b->work.bytes + 1, "a workspace"), RS_INTERNAL);
     rs_error_clear();
