@@ -475,6 +475,8 @@ rs_memory_estimate rs_transformer_estimate(const rs_model *m, const rs_backend_k
         .step_bytes = rows * (8 * d + act * d + (heads + 2 * kv) * e * 4 + 2 * heads * e * act) + block * f * (8 + act),
         .pass_bytes_per_token = 2 * kv * e * act + 4 * d,
     };
+    if (!kind->host_memory) /* the embedding's rows beside the head's: a CPU reads them where the checkpoint is mapped */
+        estimate.weight_bytes += (double)place.vocab.n * d * act;
     if (deterministic) /* its own parts and everybody's; alone, one at a time */
         estimate.step_bytes += block * d * 4 * (tensor > 1 ? heads + m->heads : 1);
     return estimate;
