@@ -125,6 +125,7 @@ void rs_results_free(rs_results *results)
     for (int64_t i = 0; i < results->plan.n_points; i++) {
         free(results->points[i].reason);
         free(results->points[i].by_position);
+        free(results->points[i].by_depth);
     }
     free(results->points);
     free(results->order);
@@ -160,6 +161,7 @@ typedef struct gathering {
     rs_sum seconds;
     char *reason;
     rs_positions *positions; /* NULL: not wanted */
+    rs_depths *depths;      /* likewise */
     rs_sink *samples;       /* NULL: samples.jsonl is not wanted */
     const rs_text *columns; /* of the point, in front of each of its lines */
 } gathering;
@@ -198,6 +200,8 @@ static rs_status gather(void *context, const rs_journal_entry *entry, const char
     RS_PUSH(g->rows->items, g->rows->n, g->rows->cap, row);
     if (g->positions && record->has_nll)
         rs_positions_add(g->positions, record);
+    if (g->depths && record->n_scores > 0)
+        rs_depths_add(g->depths, record);
     return RS_OK;
 }
 
@@ -322,12 +326,15 @@ rs_status rs_results_evaluate(rs_results *results, rs_sink *samples)
         const rs_plan_point *point = &results->plan.points[i];
         if (!point->listed)
             continue;
-        gathering g = {.rows = &rows, .positions = &positions, .samples = samples, .columns = &columns};
+        rs_depths depths = {0};
+        gathering g = {.rows = &rows, .positions = &positions, .depths = &depths, .samples = samples, .columns = &columns};
         rs_positions_clear(&positions);
         write_columns(&results->plan, point, &columns);
         RS_TRY_OUT(gather_point(results, i, &g, &results->points[i]));
-        if (results->points[i].state == RS_POINT_DONE)
+        if (results->points[i].state == RS_POINT_DONE) {
             results->points[i].by_position = rs_positions_estimate(&positions, &results->points[i].n_positions);
+            results->points[i].by_depth = rs_depths_mean(&depths);
+        }
         set_metrics(results, i, &rows, &all);
         count_point(results, i);
     }

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "report/depths.h"
 #include "report/journal.h"
 #include "report/plan_file.h"
 #include "report/positions.h"
@@ -25,6 +26,7 @@ typedef struct rs_point_result {
     bool has_versus;
     rs_position *by_position;           /* [n_positions] of a done point that scores text. Owned */
     int n_positions;
+    rs_depth *by_depth;                 /* [RS_DEPTH_BINS] of a done point whose records tell depths, else NULL. Owned */
 } rs_point_result;
 
 /* What pairing and averaging need of a sample that ran. */
