@@ -27,12 +27,15 @@ typedef struct verdict {
 
 /* --- one side --- */
 
-static rs_status run_way(const rs_backend_ops *ops, const ops_case *c, ops_way way, ops_out *out)
+static rs_status run_ways(const rs_backend_ops *ops, const ops_case *c, ops_out *whole, ops_out *alone)
 {
     ops_side side;
-    rs_status status = ops_side_open(&side, ops, c);
-    if (status == RS_OK)
-        status = c->run(&side, c, way, out);
+    rs_status status = RS_OK;
+    RS_TRY_OUT(ops_side_open(&side, ops, c));
+    RS_TRY_OUT(c->run(&side, c, OPS_WHOLE, whole));
+    ops_side_empty(&side);
+    RS_TRY_OUT(c->run(&side, c, OPS_ALONE, alone));
+out:
     ops_side_close(&side);
     return status;
 }
@@ -68,7 +71,7 @@ static void run_side(const rs_backend_ops *ops, const char *name, const ops_case
 {
     ops_out alone = {0};
     int64_t at;
-    if (run_way(ops, c, OPS_WHOLE, whole) != RS_OK || run_way(ops, c, OPS_ALONE, &alone) != RS_OK) {
+    if (run_ways(ops, c, whole, &alone) != RS_OK) {
         v->ran = false;
         note(v, name, rs_error_message(), -1);
         rs_error_clear();

@@ -75,6 +75,7 @@ void ops_case_add(ops_cases *cases, ops_case c, const char *format, ...) __attri
 
 /* --- side.c --- */
 rs_status ops_side_open(ops_side *side, const rs_backend_ops *ops, const ops_case *c);
+void ops_side_empty(ops_side *side); /* gives back all but the backend */
 void ops_side_close(ops_side *side);
 /* Device memory filled with NaN, so that what nobody wrote shows. */
 rs_status ops_side_buffer(ops_side *side, size_t bytes, void *out);

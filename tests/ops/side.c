@@ -68,7 +68,7 @@ static void free_rows(ops_side *side)
     side->n_row_kvs = 0;
 }
 
-void ops_side_close(ops_side *side)
+void ops_side_empty(ops_side *side)
 {
     for (int i = 0; i < side->n_buffers; i++)
         side->ops->release(side->backend, side->buffers[i]);
@@ -79,6 +79,12 @@ void ops_side_close(ops_side *side)
     for (int i = 0; i < side->n_kvs; i++)
         side->ops->kv_free(side->backend, side->kvs[i]);
     free_rows(side);
+    side->n_buffers = side->n_matrices = side->n_tables = side->n_kvs = 0;
+}
+
+void ops_side_close(ops_side *side)
+{
+    ops_side_empty(side);
     if (side->backend)
         side->ops->close(side->backend);
     free(side->buffers);
