@@ -312,7 +312,8 @@ static void test_positions(void **state)
     (void)state;
     char *folder = done_folder(0, 0, &some_facts);
     json_t *report = read_json(folder), *points = json_object_get(report, "points");
-    json_t *list = json_object_get(json_array_get(points, 0), "by_position"), *first = json_array_get(list, 0), *second = json_array_get(list, 1);
+    json_t *list = json_object_get(json_array_get(points, 0), "by_position");
+    json_t *first = json_array_get(list, 0), *second = json_array_get(list, 1);
     assert_int_equal(json_array_size(list), 2);
     assert_int_equal(json_integer_value(json_object_get(first, "from")), 4);
     assert_int_equal(json_integer_value(json_object_get(first, "to")), 7);

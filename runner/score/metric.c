@@ -1,13 +1,12 @@
 #include "score/metric.h"
 
 #include <ctype.h>
-#include <stdint.h>
 #include <string.h>
 
 #include "base/text.h"
 #include "score/lower.h"
 
-static bool is_space(uint32_t code)
+bool rs_is_space(uint32_t code)
 {
     return (code >= 0x09 && code <= 0x0D) || (code >= 0x1C && code <= 0x20) || code == 0x85 || code == 0xA0 || code == 0x1680 ||
            (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F || code == 0x205F || code == 0x3000;
@@ -16,7 +15,7 @@ static bool is_space(uint32_t code)
 const char *rs_strip(const char *bytes, size_t *n)
 {
     size_t length;
-    while (*n > 0 && is_space(rs_utf8_decode(bytes, *n, &length))) {
+    while (*n > 0 && rs_is_space(rs_utf8_decode(bytes, *n, &length))) {
         bytes += length;
         *n -= length;
     }
@@ -24,7 +23,7 @@ const char *rs_strip(const char *bytes, size_t *n)
         size_t start = *n - 1;
         while (start > 0 && *n - start < 4 && ((unsigned char)bytes[start] & 0xC0) == 0x80)
             start--;
-        if (!is_space(rs_utf8_decode(bytes + start, *n - start, &length)) || start + length != *n)
+        if (!rs_is_space(rs_utf8_decode(bytes + start, *n - start, &length)) || start + length != *n)
             break;
         *n = start;
     }

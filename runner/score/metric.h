@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* n_references >= 1; bytes: the answer's n bytes. */
 typedef double (*rs_metric)(const char *bytes, size_t n, char *const *references, size_t n_references);
@@ -25,6 +26,8 @@ double rs_metric_begins(const char *bytes, size_t n, char *const *references, si
  * letter or digit; "12,345" is 12; leading zeros count for nothing. */
 double rs_metric_first_integer(const char *bytes, size_t n, char *const *references, size_t n_references);
 
+/* White space as Python's str knows it. */
+bool rs_is_space(uint32_t code);
 /* White space at both ends skipped, as Python's str.strip() does; returns where the text begins, *n its bytes. */
 const char *rs_strip(const char *bytes, size_t *n);
 

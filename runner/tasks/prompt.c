@@ -99,7 +99,8 @@ void rs_sample_set_generate(rs_sample *sample, const rs_params *params)
 {
     const rs_param_value *stop = rs_param_get(params, "stop");
     sample->kind = RS_SAMPLE_GENERATE;
-    sample->max_new_tokens = (int64_t)rs_param_number(params, "max_new_tokens");
+    if (rs_param_is_set(params, "max_new_tokens"))
+        sample->max_new_tokens = (int64_t)rs_param_number(params, "max_new_tokens");
     sample->stops = rs_alloc(stop->n, sizeof *sample->stops);
     for (size_t i = 0; i < stop->n; i++)
         sample->stops[sample->n_stops++] = rs_strdup(stop->strings[i]);

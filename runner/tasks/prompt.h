@@ -42,7 +42,7 @@ rs_status rs_prompt_position(const rs_task_setup *setup, const char *head, int64
 /* Sets sample->error where prompt and answer together exceed the context. */
 void rs_sample_check_length(rs_sample *sample, int64_t context);
 
-/* GENERATE with the param's max_new_tokens and copies of the stops. */
+/* GENERATE with the param's max_new_tokens, where it is set, and copies of the stops. */
 void rs_sample_set_generate(rs_sample *sample, const rs_params *params);
 void rs_sample_add_reference(rs_sample *sample, const char *reference);
 

@@ -5,6 +5,7 @@
 const rs_task *const rs_tasks[] = {
     &rs_task_perplexity,
     &rs_task_jsonl,
+    &rs_task_longbench,
     &rs_task_passkey,
     &rs_task_niah,
     &rs_task_niah_single_1,

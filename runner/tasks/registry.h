@@ -6,6 +6,7 @@
 
 extern const rs_task rs_task_perplexity;
 extern const rs_task rs_task_jsonl;
+extern const rs_task rs_task_longbench;
 extern const rs_task rs_task_passkey;
 extern const rs_task rs_task_niah;
 extern const rs_task rs_task_niah_single_1, rs_task_niah_single_2, rs_task_niah_single_3;

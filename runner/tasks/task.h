@@ -37,6 +37,7 @@ typedef struct rs_sample {
     size_t n_stops;
     char **references; /* GENERATE: acceptable answers; owned */
     size_t n_references;
+    size_t item; /* the task's own, for score(): which entry of its file the sample is of */
     char *facts; /* what was drawn, as members of a JSON object without braces: "\"depths\": [12.5]"; NULL: none; owned */
     char *error; /* set: this sample cannot run, and why (a prompt longer than the context); owned */
 } rs_sample;

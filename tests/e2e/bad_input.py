@@ -26,6 +26,7 @@ tasks:
 N_LINES = CONFIG.count("\n")
 JSONL_TASK = "  - {name: jsonl, file: data.jsonl, max_new_tokens: 4}"
 JSONL = '{"input": "a b c", "outputs": ["d"]}\n'
+LONGBENCH = '{"input": "a", "context": "b c", "answers": ["d"], "all_classes": null, "dataset": "qasper"}\n'
 TEXT = "the sun and the hat of a fox in the fog . " * 40
 LIMIT_SECONDS = 60  # a hang; Open MPI alone may take seconds to start on a busy machine
 
@@ -362,6 +363,13 @@ def in_jsonl(name, content, place, *says, mpi=False):
     return Case(f"jsonl: {name}", says, prepare, place=place, mpi=mpi)
 
 
+def in_longbench(name, content, place, *says, dataset="qasper", mpi=False):
+    def prepare(folder):
+        h.write(folder, "c.yaml", CONFIG.replace(CONFIG.splitlines()[-1], f"  - {{name: longbench, dataset: {dataset}, file: data.jsonl, max_new_tokens: 4}}"))
+        h.write(folder, "data.jsonl", content)
+    return Case(f"longbench: {name}", says, prepare, place=place, mpi=mpi)
+
+
 def in_task(name, task, *says, place="", text=TEXT, context=64, mpi=False):
     def prepare(folder):
         h.write(folder, "c.yaml", CONFIG.replace(CONFIG.splitlines()[-1], f"  - {task}").replace("context: 64", f"context: {context}"))
@@ -385,6 +393,12 @@ DATA = [
     in_jsonl("an empty line", JSONL + "\n" + JSONL, "data.jsonl:2:", "empty"),
     in_jsonl("an empty file", "", "data.jsonl:1:", "empty"),
     in_jsonl("no file", None, "", "data.jsonl", "No such file", mpi=True),
+    in_longbench("broken JSON", LONGBENCH + '{"input": "a", "context": \n', "data.jsonl:2:", "JSON", mpi=True),
+    in_longbench("no context", LONGBENCH * 2 + '{"input": "a", "answers": ["b"]}\n', "data.jsonl:3:", '"context"'),
+    in_longbench("lines of another data set", LONGBENCH + LONGBENCH.replace("qasper", "musique"), "data.jsonl:2:", "'musique'", "qasper"),
+    in_longbench("not UTF-8", LONGBENCH.encode() + b'{"input": "\xff"}\n', "data.jsonl:2:", "UTF-8"),
+    in_longbench("an empty file", "", "data.jsonl:1:", "empty"),
+    in_longbench("a data set's name misspelt", LONGBENCH, "c.yaml:9:", "'qaser'", "qasper", dataset="qaser"),
     in_task("no text", "{name: perplexity, text: missing/*.txt}", "missing/*.txt", mpi=True),
     in_task("text of no UTF-8", PERPLEXITY, "text.txt", "UTF-8", "byte 5", text=b"abcde\xffabc"),
     in_task("empty text", PERPLEXITY, "text.txt", "0 tokens", text=""),
