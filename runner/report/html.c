@@ -1,11 +1,13 @@
-/* report.html: one file that needs no other. Validity first, then what failed, then the numbers, then what made them. */
+/* report.html: one file that needs no other. Whether the run is whole and what failed first, then the numbers, then what made them. The
+ * markup is HTML and well-formed XML at once. */
 #include "report/html.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "report/emit.h"
 #include "report/report_file.h"
-#include "report/svg.h"
 
 static const char *text_of(json_t *object, const char *key)
 {
@@ -15,115 +17,207 @@ static const char *text_of(json_t *object, const char *key)
 
 static void put_head(const rs_results *results, rs_text *out)
 {
-    const rs_report_summary *s = &results->summary;
-    json_t *program = json_object_get(results->plan.root, "program"), *model = json_object_get(results->plan.root, "model");
-    rs_text_puts(
-        out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\n"
-             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src "
-             "'unsafe-inline'\">\n"
-             "<title>ropesweep: ");
+    json_t *model = json_object_get(results->plan.root, "model");
+    rs_text_puts(out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>"
+                      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
+                      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src "
+                      "'unsafe-inline'\"/>\n<title>ropesweep: ");
     rs_html_text(text_of(model, "path"), out);
     rs_text_puts(out, "</title>\n<style>\n");
     rs_text_puts(out, rs_html_style);
-    rs_text_puts(out, "</style></head><body>\n<header><h1>ropesweep ");
-    rs_html_text(text_of(model, "path"), out);
-    rs_text_printf(out, "</h1>\n<p><span class=\"status %s\">%s</span> %d of %d points done",
-                   s->complete ? "done"
-                   : s->failed ? "failed"
-                               : "missing",
-                   s->complete ? "complete" : "partial", s->done, s->points);
+    rs_text_puts(out, "</style></head><body>\n<a class=\"skip\" href=\"#main\">Skip to the results</a>\n");
+}
+
+/* --- verdict --- */
+
+/* How many comparisons of the first metric stand after Holm's correction; nothing where that is not known. */
+static void put_comparisons(const rs_results *results, rs_text *out)
+{
+    int64_t better = 0, worse = 0, known = 0;
+    for (int64_t i = 0; i < results->plan.n_points; i++) {
+        const rs_point_result *result = &results->points[i];
+        const rs_plan_point *point = &results->plan.points[i];
+        if (!point->listed || result->state != RS_POINT_DONE || !result->has_versus)
+            continue;
+        rs_html_versus versus = rs_html_versus_baseline(result, 0);
+        bool up = versus.difference > 0, good = results->plan.tasks[point->task].scores_text ? !up : up;
+        known += versus.p_holm >= 0;
+        better += rs_html_differs(versus) && good;
+        worse += rs_html_differs(versus) && !good;
+    }
+    if (known > 0)
+        rs_text_printf(
+            out,
+            "<p>Of %lld comparisons with the baseline %lld are better and %lld worse at p below 0.05 after Holm's correction over all "
+            "of them.</p>\n",
+            (long long)known, (long long)better, (long long)worse);
+}
+
+static void put_verdict(const rs_results *results, rs_text *out)
+{
+    const rs_report_summary *s = &results->summary;
+    const char *class = s->complete ? "done" : s->failed ? "failed" : "missing";
+    rs_text_puts(out, "<header><h1>ropesweep ");
+    rs_html_text(text_of(json_object_get(results->plan.root, "model"), "path"), out);
+    rs_text_printf(out, "</h1>\n<p><span class=\"status %s\">%s</span> %d of %d points done", class, s->complete ? "complete" : "partial",
+                   s->done, s->points);
     if (s->failed > 0)
         rs_text_printf(out, ", <strong>%d failed</strong>", s->failed);
     if (s->missing > 0)
         rs_text_printf(out, ", <strong>%d missing</strong>", s->missing);
-    rs_text_puts(out, "</p>\n<p class=\"dim\">");
-    rs_html_text(text_of(model, "architecture"), out);
-    rs_text_puts(out, ", ");
-    rs_html_text(text_of(model, "dtype"), out);
-    rs_text_puts(out, ", weights ");
-    rs_html_text(text_of(model, "digest"), out);
-    rs_text_puts(out, "; ropesweep ");
-    rs_html_text(text_of(program, "version"), out);
-    rs_text_puts(out, " (");
-    rs_html_text(text_of(program, "commit"), out);
-    rs_text_puts(out, ")</p></header>\n<main>\n");
+    rs_text_puts(out, "</p>\n");
+    put_comparisons(results, out);
 }
 
-/* A map as a list of names and values. */
-static void put_facts(json_t *map, rs_text *out)
+/* --- facts --- */
+
+static void put_fact(const char *name, json_t *value, rs_text *out)
 {
-    const char *key;
-    json_t *value;
     rs_text text = {0};
-    rs_text_puts(out, "<dl>\n");
-    json_object_foreach(map, key, value)
-    {
-        rs_text_clear(&text);
-        if (json_is_string(value))
-            rs_text_puts(&text, json_string_value(value));
-        else
-            rs_emit_json(value, &text);
-        rs_text_puts(out, "<dt>");
-        rs_html_text(key, out);
-        rs_text_puts(out, "</dt><dd>");
-        rs_html_text(text.n ? text.data : "", out);
-        rs_text_puts(out, "</dd>\n");
-    }
-    rs_text_puts(out, "</dl>\n");
+    if (value == NULL || json_is_null(value))
+        return;
+    if (json_is_string(value))
+        rs_text_puts(&text, json_string_value(value));
+    else
+        rs_emit_json(value, &text);
+    rs_text_puts(out, "<div><dt>");
+    rs_html_text(name, out);
+    rs_text_puts(out, "</dt><dd>");
+    rs_html_text(text.n ? text.data : "", out);
+    rs_text_puts(out, "</dd></div>\n");
     rs_text_free(&text);
 }
 
-/* Line by line: the escaper makes blanks of line breaks. */
-static void put_config(json_t *config, rs_text *out)
+/* Of many ranks, the largest: report.yaml has each. */
+static void put_peak(json_t *ranks, rs_text *out)
+{
+    size_t i;
+    json_t *rank, *most = NULL;
+    json_array_foreach(ranks, i, rank)
+    {
+        json_t *peak = json_object_get(rank, "peak_rss_mb");
+        most = most && json_number_value(most) >= json_number_value(peak) ? most : peak;
+    }
+    put_fact("most memory of a rank, MB", most, out);
+}
+
+static void put_facts(json_t *root, json_t *run, rs_text *out)
+{
+    static const char *const of_model[] = {"architecture", "parameters", "dtype", "digest"};
+    static const char *const of_run[] = {"started", "finished", "seconds", "ranks",         "tensor",
+                                         "hosts",   "backend",  "device",  "deterministic", "shard"};
+    json_t *model = json_object_get(root, "model"), *program = json_object_get(root, "program");
+    rs_text_puts(out, "<dl class=\"facts\">\n");
+    for (size_t i = 0; i < sizeof of_model / sizeof *of_model; i++)
+        put_fact(of_model[i], json_object_get(model, of_model[i]), out);
+    for (size_t i = 0; i < sizeof of_run / sizeof *of_run; i++)
+        put_fact(of_run[i], json_object_get(run, of_run[i]), out);
+    put_peak(json_object_get(run, "rank"), out);
+    char *version = rs_format("%s (%s)", text_of(program, "version"), text_of(program, "commit"));
+    json_t *text = rs_json_text(version);
+    put_fact("ropesweep", text, out);
+    json_decref(text);
+    free(version);
+    rs_text_puts(out, "</dl></header>\n");
+}
+
+/* --- the parts, each with a link to it where it has something to say --- */
+
+typedef struct part {
+    const char *id, *title;
+    void (*put)(const rs_html_page *page);
+} part;
+
+static void put_for_tasks(const rs_html_page *page, void (*put)(const rs_html_page *page, int task))
+{
+    for (int task = 0; task < page->results->plan.n_tasks; task++)
+        if (rs_html_has_task(page, task))
+            put(page, task);
+}
+
+static void put_curves(const rs_html_page *page)
+{
+    put_for_tasks(page, rs_html_curves);
+}
+
+static void put_heat(const rs_html_page *page)
+{
+    put_for_tasks(page, rs_html_heat);
+}
+
+static void put_depths(const rs_html_page *page)
+{
+    put_for_tasks(page, rs_html_depths);
+}
+
+static void put_forest(const rs_html_page *page)
+{
+    put_for_tasks(page, rs_html_forest);
+}
+
+static void put_config(const rs_html_page *page)
 {
     rs_text yaml = {0};
-    rs_emit_yaml(config, 0, &yaml);
-    rs_text_puts(out, "<h2 id=\"config\">Effective configuration</h2>\n<pre>");
-    for (char *rest = yaml.data, *line; (line = strsep(&rest, "\n")) != NULL;) {
-        rs_html_text(line, out);
-        rs_text_puts(out, rest ? "\n" : "");
+    rs_emit_yaml(json_object_get(page->results->plan.root, "config"), 0, &yaml);
+    rs_text_puts(page->out, "<pre tabindex=\"0\">");
+    for (char *rest = yaml.data, *line; (line = strsep(&rest, "\n")) != NULL;) { /* the escaper makes blanks of line breaks */
+        rs_html_text(line, page->out);
+        rs_text_puts(page->out, rest ? "\n" : "");
     }
-    rs_text_puts(out, "</pre>\n");
+    rs_text_puts(page->out, "</pre>\n");
     rs_text_free(&yaml);
 }
 
-static void put_tasks(const rs_results *results, rs_text *out)
+static void put_part(const rs_html_page *page, const part *p, rs_text *contents)
 {
-    rs_grid grid;
-    rs_grid_make(results, &grid);
-    rs_text_puts(out, "<h2 id=\"results\">Results</h2>\n");
-    for (int task = 0; task < results->plan.n_tasks; task++) {
-        bool listed = false;
-        for (int64_t c = 0; c < grid.n_columns; c++)
-            listed = listed || grid.columns[c].task == task;
-        if (!listed)
-            continue;
-        rs_text_puts(out, "<h3>");
-        rs_html_text(results->plan.tasks[task].label, out);
-        rs_text_puts(out, "</h3>\n");
-        rs_html_heat(results, &grid, task, out);
-        rs_html_curves(results, &grid, task, out);
+    rs_text *out = page->out;
+    size_t before = out->n;
+    rs_text_printf(out, "<section aria-labelledby=\"%s\"><h2 id=\"%s\">%s</h2>\n", p->id, p->id, p->title);
+    size_t head = out->n;
+    p->put(page);
+    if (out->n == head) {
+        out->n = before;
+        out->data[before] = '\0';
+        return;
     }
-    rs_grid_free(&grid);
+    rs_text_puts(out, "</section>\n");
+    rs_text_printf(contents, "<li><a href=\"#%s\">%s</a></li>\n", p->id, p->title);
 }
+
+static const part parts[] = {
+    {"troubles", "Failed and missing points", rs_html_troubles},
+    {"curves", "Score against length", put_curves},
+    {"maps", "Variants by context", put_heat},
+    {"depths", "Depth by context", put_depths},
+    {"differences", "Differences from the baseline", put_forest},
+    {"positions", "Loss by position", rs_html_positions},
+    {"frequencies", "Effective frequencies", rs_html_frequencies},
+    {"points-list", "All points", rs_html_points},
+    {"config", "Effective configuration", put_config},
+};
 
 rs_status rs_report_write_html(const char *folder, const rs_results *results, json_t *run)
 {
     rs_sink *sink;
+    rs_html_page page;
+    rs_text body = {0}, contents = {0};
     RS_TRY(rs_sink_open(folder, "report.html", &sink));
     rs_text *out = rs_sink_text(sink);
+    rs_html_page_open(results, &body, &page);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        put_part(&page, &parts[i], &contents);
+    rs_html_page_close(&page);
     put_head(results, out);
-    rs_html_troubles(results, out);
-    put_tasks(results, out);
-    rs_html_frequencies(results, out);
-    rs_html_points(results, out);
-    rs_text_puts(out, "<h2 id=\"run\">Run</h2>\n");
-    put_facts(run, out);
-    rs_text_puts(out, "<h2 id=\"model\">Model</h2>\n");
-    put_facts(json_object_get(results->plan.root, "model"), out);
-    put_config(json_object_get(results->plan.root, "config"), out);
-    rs_text_puts(out, "</main>\n<script>\n");
+    put_verdict(results, out);
+    put_facts(results->plan.root, run, out);
+    rs_text_puts(out, "<nav aria-label=\"Contents\"><ul>\n");
+    rs_text_append(out, contents.data, contents.n);
+    rs_text_puts(out, "</ul></nav>\n<main id=\"main\">\n");
+    rs_text_append(out, body.data, body.n);
+    rs_text_puts(out, "</main>\n<script>//<![CDATA[\n");
     rs_text_puts(out, rs_html_script);
-    rs_text_puts(out, "</script></body></html>\n");
+    rs_text_puts(out, "//]]></script></body></html>\n");
+    rs_text_free(&contents);
+    rs_text_free(&body);
     return rs_sink_close(sink, RS_OK);
 }

@@ -1,133 +1,173 @@
+/* The curves of the page: scores against context, nll by position, frequencies. */
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
 #include "report/html.h"
-#include "report/svg.h"
 
-enum { MAX_BACKGROUND = 200 };
+enum { MAX_BACKGROUND = 200, MAX_POSITION_CHARTS = 6 };
 static const double two_pi = 6.283185307179586;
+
+static rs_curve make_curve(const char *label, char kind, int64_t id, int colour, size_t most, bool interval)
+{
+    rs_curve curve = {.label = label, .colour = colour};
+    snprintf(curve.key, sizeof curve.key, "%c%" PRId64, kind, id);
+    curve.x = rs_alloc(most, sizeof *curve.x);
+    curve.y = rs_alloc(most, sizeof *curve.y);
+    if (interval) {
+        curve.low = rs_alloc(most, sizeof *curve.low);
+        curve.high = rs_alloc(most, sizeof *curve.high);
+    }
+    return curve;
+}
+
+static void add_point(rs_curve *curve, double x, double y, rs_html_interval interval)
+{
+    curve->x[curve->n] = x;
+    curve->y[curve->n] = y;
+    if (curve->low) {
+        curve->low[curve->n] = interval.low;
+        curve->high[curve->n] = interval.high;
+    }
+    curve->n++;
+}
 
 static void free_curves(rs_chart *chart)
 {
     for (int c = 0; c < chart->n_curves; c++) {
         free(chart->curves[c].x);
         free(chart->curves[c].y);
-        free(chart->curves[c].error);
+        free(chart->curves[c].low);
+        free(chart->curves[c].high);
     }
     free(chart->curves);
 }
 
+/* The i-th of n variants to draw, worst first, so that the best lie on top and the baseline above all. */
+static int64_t variant_to_draw(const rs_html_page *page, int64_t i)
+{
+    return page->ranked[page->grid.n_rows - 1 - i];
+}
+
+/* How many of the worst have no place behind the others. */
+static int64_t first_to_draw(const rs_html_page *page)
+{
+    return page->grid.n_rows > MAX_BACKGROUND ? page->grid.n_rows - MAX_BACKGROUND : 0;
+}
+
 /* --- metric against context --- */
 
-/* Mean place of a variant among the others over the task's contexts: log perplexity, or minus the score; less is better. */
-static double badness(const rs_results *results, const rs_grid *grid, int64_t row, int task)
+static rs_curve context_curve(const rs_html_page *page, int64_t row, int task)
 {
-    const rs_plan_task *t = &results->plan.tasks[task];
-    double sum = 0;
-    int n = 0;
+    const rs_grid *grid = &page->grid;
+    const rs_plan_task *t = &page->results->plan.tasks[task];
+    rs_curve curve = make_curve(grid->rows[row].label, 'v', row, page->colours[row], (size_t)grid->n_columns, true);
+    int metric = rs_grid_metric(t);
     for (int64_t c = 0; c < grid->n_columns; c++) {
-        const rs_point_result *result = grid->columns[c].task == task ? rs_grid_done(results, grid, row, c) : NULL;
-        if (result == NULL)
-            continue;
-        double value = result->metrics[rs_grid_metric(t)].value;
-        sum += t->scores_text ? log(value) : -value;
-        n++;
-    }
-    return n > 0 ? sum / n : INFINITY;
-}
-
-typedef struct ranked {
-    int64_t row;
-    double badness;
-    int colour;
-} ranked;
-
-static int by_badness(const void *a, const void *b)
-{
-    const ranked *x = a, *y = b;
-    if (x->badness != y->badness)
-        return x->badness < y->badness ? -1 : 1;
-    return (x->row > y->row) - (x->row < y->row);
-}
-
-/* From what is drawn below to what is drawn above. */
-static int by_layer(const void *a, const void *b)
-{
-    const ranked *x = a, *y = b;
-    if (x->colour != y->colour)
-        return x->colour > y->colour ? -1 : 1;
-    return (x->row > y->row) - (x->row < y->row);
-}
-
-static rs_curve make_curve(const rs_results *results, const rs_grid *grid, const ranked *variant, int task)
-{
-    const rs_plan_task *t = &results->plan.tasks[task];
-    size_t most = (size_t)grid->n_columns;
-    rs_curve curve = {.label = grid->rows[variant->row].label, .colour = variant->colour};
-    curve.x = rs_alloc(most, sizeof *curve.x);
-    curve.y = rs_alloc(most, sizeof *curve.y);
-    curve.error = rs_alloc(most, sizeof *curve.error);
-    for (int64_t c = 0; c < grid->n_columns; c++) {
-        if (grid->columns[c].task != task)
-            continue;
-        const rs_point_result *result = rs_grid_done(results, grid, variant->row, c);
-        rs_estimate estimate = result ? result->metrics[rs_grid_metric(t)] : (rs_estimate){NAN, NAN};
-        curve.x[curve.n] = (double)grid->columns[c].context;
-        curve.y[curve.n] = estimate.value;
-        curve.error[curve.n++] = estimate.error;
+        const rs_point_result *result = grid->columns[c].task == task ? rs_grid_done(page->results, grid, row, c) : NULL;
+        if (grid->columns[c].task == task)
+            add_point(&curve, (double)grid->columns[c].context, result ? result->metrics[metric].value : NAN,
+                      result ? rs_html_metric_interval(t, result, metric) : (rs_html_interval){NAN, NAN});
     }
     return curve;
 }
 
-/* The baseline, the best few in colours, the rest in grey. */
-static ranked *rank_variants(const rs_results *results, const rs_grid *grid, int task)
+/* Least and greatest value of what is drawn. */
+static void find_values(const rs_chart *chart, double *low, double *high)
 {
-    ranked *variants = rs_alloc((size_t)grid->n_rows, sizeof *variants);
-    int next = 0;
-    for (int64_t row = 0; row < grid->n_rows; row++)
-        variants[row] = (ranked){.row = row, .badness = badness(results, grid, row, task)};
-    qsort(variants, (size_t)grid->n_rows, sizeof *variants, by_badness);
-    for (int64_t i = 0; i < grid->n_rows; i++)
-        variants[i].colour = grid->rows[variants[i].row].baseline ? -1 : next < RS_SVG_COLOURS ? next++ : RS_SVG_COLOURS;
-    qsort(variants, (size_t)grid->n_rows, sizeof *variants, by_layer);
-    return variants;
-}
-
-/* Whether perplexities differ so much that the curves need a logarithmic axis. */
-static bool spreads(const rs_chart *chart)
-{
-    double low = INFINITY, high = 0;
+    *low = INFINITY;
+    *high = -INFINITY;
     for (int c = 0; c < chart->n_curves; c++)
         for (int i = 0; i < chart->curves[c].n; i++) {
-            low = chart->curves[c].y[i] < low ? chart->curves[c].y[i] : low;
-            high = chart->curves[c].y[i] > high ? chart->curves[c].y[i] : high;
+            *low = chart->curves[c].y[i] < *low ? chart->curves[c].y[i] : *low;
+            *high = chart->curves[c].y[i] > *high ? chart->curves[c].y[i] : *high;
         }
-    return low > 0 && high > 20 * low;
 }
 
-void rs_html_curves(const rs_results *results, const rs_grid *grid, int task, rs_text *out)
+void rs_html_curves(const rs_html_page *page, int task)
 {
-    const rs_plan_task *t = &results->plan.tasks[task];
-    double *contexts = rs_alloc((size_t)grid->n_columns, sizeof *contexts);
+    const rs_grid *grid = &page->grid;
+    const rs_plan_task *t = &page->results->plan.tasks[task];
     const char *metric = t->metrics[rs_grid_metric(t)];
-    char *title = rs_format("%s: %s against context", t->label, metric);
+    double *contexts = rs_alloc((size_t)grid->n_columns, sizeof *contexts), low, high;
+    char *title = rs_format("%s: %s against context, 95 %% intervals", t->label, metric);
     rs_chart chart = {.title = title, .x_label = "context, tokens", .y_label = metric, .ticks = contexts};
     for (int64_t c = 0; c < grid->n_columns; c++)
         if (grid->columns[c].task == task)
             contexts[chart.n_ticks++] = (double)grid->columns[c].context;
     if (chart.n_ticks > 1) { /* a curve of one point says no more than the table */
-        ranked *variants = rank_variants(results, grid, task);
         chart.curves = rs_alloc((size_t)grid->n_rows, sizeof *chart.curves);
-        for (int64_t i = grid->n_rows > MAX_BACKGROUND ? grid->n_rows - MAX_BACKGROUND : 0; i < grid->n_rows; i++)
-            chart.curves[chart.n_curves++] = make_curve(results, grid, &variants[i], task);
-        chart.log_y = t->scores_text && spreads(&chart);
-        rs_svg_write(&chart, out);
-        free(variants);
+        for (int64_t i = first_to_draw(page); i < grid->n_rows; i++)
+            chart.curves[chart.n_curves++] = context_curve(page, variant_to_draw(page, i), task);
+        find_values(&chart, &low, &high);
+        chart.log_y = t->scores_text && low > 0 && high > 20 * low;
+        chart.unit_y = !t->scores_text && low >= 0 && high <= 1;
+        rs_svg_write(&chart, page->out);
     }
     free_curves(&chart);
     free(contexts);
     free(title);
+}
+
+/* --- nll by position --- */
+
+/* A bucket stands at its middle, on the logarithmic axis. */
+static rs_curve position_curve(const rs_html_page *page, int64_t row, int64_t column)
+{
+    const rs_point_result *result = rs_grid_done(page->results, &page->grid, row, column);
+    int n = result ? result->n_positions : 0;
+    rs_curve curve = make_curve(page->grid.rows[row].label, 'v', row, page->colours[row], (size_t)n, true);
+    for (int i = 0; i < n; i++) {
+        const rs_position *p = &result->by_position[i];
+        double half = 1.959963984540054 * p->nll_per_token.error, value = p->nll_per_token.value;
+        add_point(&curve, sqrt((double)p->from * (double)(p->to + 1)), value, (rs_html_interval){value - half, value + half});
+    }
+    return curve;
+}
+
+static void put_position_chart(const rs_html_page *page, int64_t column)
+{
+    const rs_grid *grid = &page->grid;
+    const rs_plan_task *t = &page->results->plan.tasks[grid->columns[column].task];
+    char *title = rs_format("%s at context %" PRId64 ": nll by position, 95 %% intervals", t->label, grid->columns[column].context);
+    rs_chart chart = {.title = title, .x_label = "tokens before the scored one", .y_label = "nll per token, nats", .numbers = true};
+    chart.curves = rs_alloc((size_t)grid->n_rows, sizeof *chart.curves);
+    for (int64_t i = first_to_draw(page); i < grid->n_rows; i++)
+        chart.curves[chart.n_curves++] = position_curve(page, variant_to_draw(page, i), column);
+    rs_svg_write(&chart, page->out);
+    free_curves(&chart);
+    free(title);
+}
+
+static bool has_positions(const rs_html_page *page, int64_t column)
+{
+    for (int64_t row = 0; row < page->grid.n_rows; row++) {
+        const rs_point_result *result = rs_grid_done(page->results, &page->grid, row, column);
+        if (result && result->n_positions > 1)
+            return true;
+    }
+    return false;
+}
+
+void rs_html_positions(const rs_html_page *page)
+{
+    int64_t shown = 0, left_out = 0;
+    for (int64_t c = page->grid.n_columns; c-- > 0;) { /* the longest context says most */
+        if (!has_positions(page, c))
+            continue;
+        if (shown == MAX_POSITION_CHARTS) {
+            left_out++;
+            continue;
+        }
+        if (shown++ == 0)
+            rs_text_puts(page->out, "<p class=\"dim\">Each marker is the mean over the tokens that "
+                                    "have so many tokens before them, to the next power of two.</p>\n");
+        put_position_chart(page, c);
+    }
+    if (left_out > 0)
+        rs_text_printf(page->out, "<p class=\"dim\">%" PRId64 " more charts' numbers are in report.json (by_position).</p>\n", left_out);
 }
 
 /* --- frequencies --- */
@@ -137,21 +177,27 @@ static json_t *frequencies(const rs_plan_file *plan, int rope)
     return json_object_get(json_array_get(plan->ropes, (size_t)rope), "inv_freq");
 }
 
-static rs_curve make_frequency_curve(const rs_plan_file *plan, int rope, int colour)
+static rs_curve frequency_curve(const rs_plan_file *plan, int rope, int colour)
 {
     json_t *base = frequencies(plan, plan->baseline_rope), *own = frequencies(plan, rope);
     size_t n = json_array_size(base) < json_array_size(own) ? json_array_size(base) : json_array_size(own);
-    rs_curve curve = {.label = rs_plan_file_rope_label(plan, rope), .colour = colour};
-    curve.x = rs_alloc(n, sizeof *curve.x);
-    curve.y = rs_alloc(n, sizeof *curve.y);
+    rs_curve curve = make_curve(rs_plan_file_rope_label(plan, rope), 'r', rope, colour, n, false);
     for (size_t i = 0; i < n; i++) {
         double frequency = json_number_value(json_array_get(base, i));
-        if (frequency <= 0)
-            continue;
-        curve.x[curve.n] = two_pi / frequency;
-        curve.y[curve.n++] = json_number_value(json_array_get(own, i));
+        if (frequency > 0)
+            add_point(&curve, two_pi / frequency, json_number_value(json_array_get(own, i)), (rs_html_interval){0, 0});
     }
     return curve;
+}
+
+/* A rope's colour is its variant's where there is one softmax; else the first ones have colours. */
+static void find_rope_colours(const rs_html_page *page, int *colours)
+{
+    const rs_plan_file *plan = &page->results->plan;
+    for (int rope = 0, next = 0; rope < plan->n_ropes; rope++)
+        colours[rope] = rope == plan->baseline_rope ? -1 : next < RS_SVG_COLOURS ? next++ : RS_SVG_COLOURS;
+    for (int64_t row = 0; row < page->grid.n_rows && plan->n_softmaxes == 1; row++)
+        colours[page->grid.rows[row].rope] = page->colours[row];
 }
 
 /* Least and greatest context of the sweep. */
@@ -167,28 +213,27 @@ static int context_marks(const rs_plan_file *plan, double marks[2])
     return plan->n_points == 0 ? 0 : marks[1] > 1.3 * marks[0] ? 2 : 1;
 }
 
-void rs_html_frequencies(const rs_results *results, rs_text *out)
+void rs_html_frequencies(const rs_html_page *page)
 {
-    const rs_plan_file *plan = &results->plan;
+    const rs_plan_file *plan = &page->results->plan;
     double marks[2];
+    int *colours = rs_alloc((size_t)plan->n_ropes, sizeof *colours), background = 0;
     rs_chart chart = {.title = "Frequency of each pair, at the largest context",
                       .x_label = "wavelength of the pair under the baseline, tokens a turn",
                       .y_label = "inv_freq, radians a token",
                       .log_y = true,
+                      .numbers = true,
                       .marks = marks};
     chart.n_marks = context_marks(plan, marks);
     chart.curves = rs_alloc((size_t)plan->n_ropes, sizeof *chart.curves);
-    int last = plan->n_ropes < MAX_BACKGROUND ? plan->n_ropes - 1 : MAX_BACKGROUND - 1;
-    for (int rope = last; rope >= 0; rope--) { /* the first ones in colours, on top; the baseline above all */
-        int place = rope - (rope > plan->baseline_rope);
-        if (rope != plan->baseline_rope)
-            chart.curves[chart.n_curves++] = make_frequency_curve(plan, rope, place < RS_SVG_COLOURS ? place : RS_SVG_COLOURS);
-    }
-    chart.curves[chart.n_curves++] = make_frequency_curve(plan, plan->baseline_rope, -1);
-    rs_text_puts(
-        out,
-        "<h2 id=\"frequencies\">Effective frequencies</h2>\n<p class=\"dim\">A pair that does not turn (inv_freq 0) lies on the floor. "
-        "The dashed lines are the least and the greatest context.</p>\n");
-    rs_svg_write(&chart, out);
+    find_rope_colours(page, colours);
+    for (int layer = RS_SVG_COLOURS; layer >= -1; layer--) /* the baseline above all */
+        for (int rope = 0; rope < plan->n_ropes; rope++)
+            if (colours[rope] == layer && (layer < RS_SVG_COLOURS || background++ < MAX_BACKGROUND))
+                chart.curves[chart.n_curves++] = frequency_curve(plan, rope, layer);
+    rs_text_puts(page->out, "<p class=\"dim\">A pair that does not turn (inv_freq 0) lies on "
+                            "the floor. The dashed lines are the least and the greatest context.</p>\n");
+    rs_svg_write(&chart, page->out);
     free_curves(&chart);
+    free(colours);
 }
