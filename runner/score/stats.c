@@ -1,6 +1,9 @@
 #include "score/stats.h"
 
 #include <math.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
 
 void rs_sum_add(rs_sum *sum, double x)
 {
@@ -83,4 +86,16 @@ rs_estimate rs_stats_paired_ratio(const double *ya, const double *wa, const doub
         rs_sum_add(&squares, d * d);
     }
     return (rs_estimate){ratio_a - ratio_b, error_of_mean(rs_sum_value(&squares), n)};
+}
+
+rs_estimate rs_stats_paired_exp_ratio(const double *ya, const double *wa, const double *yb, const double *wb, size_t n)
+{
+    rs_estimate a = rs_stats_ratio(ya, wa, n), b = rs_stats_ratio(yb, wb, n);
+    double mean_a = rs_stats_mean(wa, n).value, mean_b = rs_stats_mean(wb, n).value;
+    double *parts = rs_alloc(n, sizeof *parts);
+    for (size_t i = 0; i < n; i++)
+        parts[i] = exp(a.value) * (ya[i] - a.value * wa[i]) / mean_a - exp(b.value) * (yb[i] - b.value * wb[i]) / mean_b;
+    rs_estimate difference = {.value = exp(a.value) - exp(b.value), .error = rs_stats_mean(parts, n).error};
+    free(parts);
+    return difference;
 }

@@ -34,4 +34,7 @@ rs_estimate rs_stats_paired_mean(const double *a, const double *b, size_t n);
  * (ya - Ra wa) / mean(wa) - (yb - Rb wb) / mean(wb); the error is that of their mean. */
 rs_estimate rs_stats_paired_ratio(const double *ya, const double *wa, const double *yb, const double *wb, size_t n);
 
+/* exp(Ra) - exp(Rb), perplexities: each sample adds its part of both ratios' linear forms, so that what moves both cancels. */
+rs_estimate rs_stats_paired_exp_ratio(const double *ya, const double *wa, const double *yb, const double *wb, size_t n);
+
 #endif
