@@ -183,10 +183,25 @@ rs_status rs_command_merge(const rs_options *options, rs_run_result *result)
 
 /* --- list, tokenize, version --- */
 
+/* A default on one line, line ends as \n. */
+static void print_default(const char *text)
+{
+    printf("; default ");
+    for (; *text; text++)
+        if (*text == '\n')
+            printf("\\n");
+        else
+            putchar(*text);
+}
+
 static void print_params(const rs_param_spec *specs)
 {
-    for (const rs_param_spec *spec = specs; spec->name; spec++)
-        printf("    %-34s %s%s%s\n", spec->name, spec->help, spec->fallback ? "; default " : "", spec->fallback ? spec->fallback : "");
+    for (const rs_param_spec *spec = specs; spec->name; spec++) {
+        printf("    %-34s %s%s%s", spec->name, spec->help, spec->choices ? "; one of " : "", spec->choices ? spec->choices : "");
+        if (spec->fallback)
+            print_default(spec->fallback);
+        printf("\n");
+    }
 }
 
 static void list_ropes(void)
@@ -210,8 +225,12 @@ static void list_tasks(void)
     printf("every task\n");
     print_params(rs_task_common_params);
     for (const rs_task *const *t = rs_tasks; *t; t++) {
-        printf("%-16s %s\n    source: %s\n    chance: %s\n", (*t)->name, (*t)->summary, (*t)->source, (*t)->chance);
+        rs_text metrics = {0};
+        rs_task_write_metrics(*t, &metrics);
+        printf("%-16s %s\n    source: %s\n    metric: %s\n    chance: %s\n", (*t)->name, (*t)->summary, (*t)->source, metrics.data,
+               (*t)->chance);
         print_params((*t)->params);
+        rs_text_free(&metrics);
     }
 }
 

@@ -167,7 +167,9 @@ void rs_config_write_reference(rs_text *out)
     }
     rs_text_puts(out, "## Tasks by name\n\nThe keys of each beside the common ones above.\n");
     for (const rs_task *const *t = rs_tasks; *t; t++) {
-        rs_text_printf(out, "\n### %s\n\n%s. Source: %s. Guessing scores: %s.\n\n", (*t)->name, (*t)->summary, (*t)->source, (*t)->chance);
+        rs_text_printf(out, "\n### %s\n\n%s. Source: %s. Metric: ", (*t)->name, (*t)->summary, (*t)->source);
+        rs_task_write_metrics(*t, out);
+        rs_text_printf(out, ". Guessing scores: %s.\n\n", (*t)->chance);
         write_table((*t)->params, out);
     }
 }

@@ -43,3 +43,14 @@ size_t rs_task_metrics(const rs_task *task, const rs_params *params, const char 
     names[n] = NULL;
     return n;
 }
+
+void rs_task_write_metrics(const rs_task *task, rs_text *out)
+{
+    if (task->score == NULL) {
+        rs_text_puts(out, "nll_per_token and perplexity of given tokens");
+        return;
+    }
+    for (size_t i = 0; task->metrics[i] && !task->metric_name; i++)
+        rs_text_printf(out, "%s%s", i ? ", " : "", task->metrics[i]);
+    rs_text_printf(out, "%s of a generated answer", task->metric_name ? "the one that a parameter chooses," : "");
+}

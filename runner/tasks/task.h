@@ -76,5 +76,7 @@ extern const rs_task *const rs_tasks[]; /* NULL-terminated */
 const rs_task *rs_task_find(const char *name);
 /* Names of the metrics that score() fills under these params; returns how many. names: NULL-terminated. */
 size_t rs_task_metrics(const rs_task *task, const rs_params *params, const char *names[RS_MAX_METRICS + 1]);
+/* What it reports and of what, in words: "accuracy of a generated answer". */
+void rs_task_write_metrics(const rs_task *task, rs_text *out);
 
 #endif
