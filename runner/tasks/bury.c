@@ -168,6 +168,12 @@ out:
     return status;
 }
 
+/* The j-th needle that the facts name. */
+static size_t named(const rs_burial *burial, size_t j)
+{
+    return j == 0 ? burial->first : j <= burial->first ? j - 1 : j;
+}
+
 static rs_status write_facts(const rs_burial *burial, int64_t units, rs_sample *sample)
 {
     rs_text input = {0}, facts = {0};
@@ -182,11 +188,11 @@ static rs_status write_facts(const rs_burial *burial, int64_t units, rs_sample *
     rs_text_puts(&facts, "\"depths\": [");
     for (size_t j = 0; j < burial->n_needles; j++) {
         rs_text_puts(&facts, j ? ", " : "");
-        rs_text_double(&facts, depths[j]);
+        rs_text_double(&facts, depths[named(burial, j)]);
     }
     rs_text_puts(&facts, "], \"positions\": [");
     for (size_t j = 0; j < burial->n_needles; j++)
-        rs_text_printf(&facts, "%s%lld", j ? ", " : "", (long long)positions[j]);
+        rs_text_printf(&facts, "%s%lld", j ? ", " : "", (long long)positions[named(burial, j)]);
     rs_text_printf(&facts, "], \"units\": %lld", (long long)units);
     if (burial->padding > 0)
         rs_text_printf(&facts, ", \"padding\": %lld", (long long)burial->padding);

@@ -62,8 +62,9 @@ typedef struct rs_burial {
     const rs_haystack *stack;
     const rs_task_setup *setup;
     const char *intro, *question, *answer_prefix; /* expanded */
-    rs_needle *needles;                           /* those asked for first */
+    rs_needle *needles;                           /* those asked for first; those of one place stand in this order */
     size_t n_needles;
+    size_t first;       /* where they are in the order of a story: the one asked for, which the facts name first */
     char **distractors; /* RS_HAY_NEEDLE: the units */
     size_t n_distractors;
     rs_rng *rng; /* where the text begins, the order of noise */

@@ -19,6 +19,14 @@ const rs_task *const rs_tasks[] = {
     &rs_task_max_retrieval,
     &rs_task_kv_lookup,
     &rs_task_copy,
+    &rs_task_induction,
+    &rs_task_nolima,
+    &rs_task_babilong_qa1,
+    &rs_task_babilong_qa2,
+    &rs_task_babilong_qa3,
+    &rs_task_babilong_qa4,
+    &rs_task_babilong_qa5,
+    &rs_task_clrs_text,
     NULL,
 };
 

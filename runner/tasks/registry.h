@@ -15,5 +15,9 @@ extern const rs_task rs_task_niah_multivalue, rs_task_niah_multiquery;
 extern const rs_task rs_task_max_retrieval;
 extern const rs_task rs_task_kv_lookup;
 extern const rs_task rs_task_copy;
+extern const rs_task rs_task_induction;
+extern const rs_task rs_task_nolima;
+extern const rs_task rs_task_babilong_qa1, rs_task_babilong_qa2, rs_task_babilong_qa3, rs_task_babilong_qa4, rs_task_babilong_qa5;
+extern const rs_task rs_task_clrs_text;
 
 #endif
