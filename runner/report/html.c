@@ -71,6 +71,17 @@ static void put_verdict(const rs_results *results, rs_text *out)
 
 /* --- facts --- */
 
+static void put_list(json_t *list, rs_text *out)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach(list, i, item)
+    {
+        rs_text_puts(out, i ? ", " : "");
+        rs_text_puts(out, json_is_string(item) ? json_string_value(item) : "");
+    }
+}
+
 static void put_fact(const char *name, json_t *value, rs_text *out)
 {
     rs_text text = {0};
@@ -78,6 +89,10 @@ static void put_fact(const char *name, json_t *value, rs_text *out)
         return;
     if (json_is_string(value))
         rs_text_puts(&text, json_string_value(value));
+    else if (json_is_real(value))
+        rs_text_printf(&text, "%.1f", json_real_value(value));
+    else if (json_is_array(value))
+        put_list(value, &text);
     else
         rs_emit_json(value, &text);
     rs_text_puts(out, "<div><dt>");

@@ -127,15 +127,34 @@ static rs_curve position_curve(const rs_html_page *page, int64_t row, int64_t co
     return curve;
 }
 
+/* Where the column's first bucket begins and its last one ends. */
+static void find_buckets(const rs_html_page *page, int64_t column, double *low, double *high)
+{
+    *low = INFINITY;
+    *high = 0;
+    for (int64_t row = 0; row < page->grid.n_rows; row++) {
+        const rs_point_result *result = rs_grid_done(page->results, &page->grid, row, column);
+        for (int i = 0; result && i < result->n_positions; i++) {
+            *low = fmin(*low, (double)result->by_position[i].from);
+            *high = fmax(*high, (double)result->by_position[i].to);
+        }
+    }
+}
+
 static void put_position_chart(const rs_html_page *page, int64_t column)
 {
     const rs_grid *grid = &page->grid;
     const rs_plan_task *t = &page->results->plan.tasks[grid->columns[column].task];
     char *title = rs_format("%s at context %" PRId64 ": nll by position, 95 %% intervals", t->label, grid->columns[column].context);
-    rs_chart chart = {.title = title, .x_label = "tokens before the scored one", .y_label = "nll per token, nats", .numbers = true};
+    double ticks[RS_POSITION_BUCKETS], low, high;
+    rs_chart chart = {
+        .title = title, .x_label = "tokens before the scored one", .y_label = "nll per token, nats", .ticks = ticks, .numbers = true};
     chart.curves = rs_alloc((size_t)grid->n_rows, sizeof *chart.curves);
     for (int64_t i = first_to_draw(page); i < grid->n_rows; i++)
         chart.curves[chart.n_curves++] = position_curve(page, variant_to_draw(page, i), column);
+    find_buckets(page, column, &low, &high);
+    for (double at = low; at < high; at *= 2)
+        ticks[chart.n_ticks++] = at;
     rs_svg_write(&chart, page->out);
     free_curves(&chart);
     free(title);

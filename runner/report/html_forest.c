@@ -96,6 +96,18 @@ static void put_cell(const rs_plan_task *task, const rs_point_result *result, do
     rs_text_puts(out, "</small></td>");
 }
 
+/* The context, and the axis of the panel below it. */
+static void put_column_head(int64_t context, double reach, rs_text *out)
+{
+    rs_text_printf(out, "<th scope=\"col\" class=\"num\">%" PRId64 "<svg class=\"forest\" viewBox=\"0 0 %d %d\" aria-hidden=\"true\">",
+                   context, WIDTH, HEIGHT);
+    rs_text_printf(out, "<path class=\"axis\" d=\"M%d %dH%dM%d %dv-4M%.1f %dv-4M%d %dv-4\"/>", MARGIN, HEIGHT, WIDTH - MARGIN, MARGIN,
+                   HEIGHT, WIDTH / 2.0, HEIGHT, WIDTH - MARGIN, HEIGHT);
+    rs_text_printf(out, "<text class=\"tick start\" x=\"0\" y=\"11\">%.3g</text><text class=\"tick\" x=\"%.1f\" y=\"11\">0</text>", -reach,
+                   WIDTH / 2.0);
+    rs_text_printf(out, "<text class=\"tick end\" x=\"%d\" y=\"11\">%.3g</text></svg></th>", WIDTH, reach);
+}
+
 static void put_head(const rs_html_page *page, int task, double reach)
 {
     rs_text *out = page->out;
@@ -108,13 +120,12 @@ static void put_head(const rs_html_page *page, int task, double reach)
     rs_html_text(t->metrics[METRIC], out);
     rs_text_printf(
         out,
-        ", variant less baseline over the same samples, with its 95&#160;%% interval; %s is better (blue). The axis runs from %.3g to "
-        "%.3g, zero in the middle; an arrow: beyond it. Filled diamonds and *: p below 0.05 after Holm's correction.</caption><thead>"
-        "<tr><th scope=\"col\">variant</th>",
-        t->scores_text ? "less" : "more", -reach, reach);
+        ", variant less baseline over the same samples, with its 95&#160;%% interval; %s is better (blue). An arrow: beyond the axis. Filled "
+        "diamonds and *: p below 0.05 after Holm's correction.</caption><thead><tr><th scope=\"col\">variant</th>",
+        t->scores_text ? "less" : "more");
     for (int64_t c = 0; c < page->grid.n_columns; c++)
         if (page->grid.columns[c].task == task)
-            rs_text_printf(out, "<th scope=\"col\" class=\"num\">%" PRId64 "</th>", page->grid.columns[c].context);
+            put_column_head(page->grid.columns[c].context, reach, out);
     rs_text_puts(out, "</tr></thead><tbody>\n");
 }
 

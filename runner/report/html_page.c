@@ -135,6 +135,10 @@ bool rs_html_differs(rs_html_versus versus)
 void rs_html_put_versus(rs_html_versus versus, rs_text *out)
 {
     double width = versus.high - versus.low;
+    if (versus.difference == 0 && width == 0) {
+        rs_text_puts(out, "0 [0, 0]");
+        return;
+    }
     int decimals = width > 0 && isfinite(width) ? 1 - (int)floor(log10(width)) : 3;
     decimals = decimals < 0 ? 0 : decimals > 9 ? 9 : decimals;
     rs_text_printf(out, "%+.*f", decimals, versus.difference);

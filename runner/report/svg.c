@@ -75,11 +75,13 @@ static void put_y_tick(const rs_svg_frame *f, double value, rs_text *out)
 static void put_y_ticks(const rs_svg_frame *f, rs_text *out)
 {
     double span = f->y_high - f->y_low;
-    if (f->log_y && span >= 1.5) {
-        int every = span > 8 ? (int)ceil(span / 8) : 1;
-        for (int e = (int)ceil(f->y_low); e <= (int)floor(f->y_high); e++)
-            if (e % every == 0)
-                put_y_tick(f, pow(10, e), out);
+    if (f->log_y && span >= 1.2) {
+        static const double between[] = {1, 2, 5};
+        int every = span > 8 ? (int)ceil(span / 8) : 1, n = span < 3 ? 3 : 1;
+        for (int e = (int)floor(f->y_low); e <= (int)floor(f->y_high); e++)
+            for (int k = 0; k < n && e % every == 0; k++)
+                if (log10(between[k]) + e >= f->y_low && log10(between[k]) + e <= f->y_high)
+                    put_y_tick(f, between[k] * pow(10, e), out);
         return;
     }
     double low = f->log_y ? pow(10, f->y_low) : f->y_low, high = f->log_y ? pow(10, f->y_high) : f->y_high;
