@@ -83,13 +83,13 @@ const char *rs_double_text(double value, char buffer[32])
     return buffer;
 }
 
-const char *rs_bytes_text(double bytes, char buffer[16])
+const char *rs_bytes_text(double bytes, char buffer[32])
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
     size_t unit = 0;
-    for (; bytes >= 1023.995 && unit + 1 < sizeof units / sizeof *units; unit++)
+    for (; bytes >= 1023.5 && unit + 1 < sizeof units / sizeof *units; unit++)
         bytes /= 1024;
-    snprintf(buffer, 16, "%.*f %s", unit == 0 ? 0 : 2, bytes, units[unit]);
+    snprintf(buffer, 32, "%.4g %s", bytes, units[unit]);
     return buffer;
 }
 

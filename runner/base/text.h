@@ -22,8 +22,8 @@ void rs_text_free(rs_text *text);
 const char *rs_double_text(double value, char buffer[32]);
 /* Appends that form as YAML and JSON both read it (non-finite: null). */
 void rs_text_double(rs_text *text, double value);
-/* Bytes as a person reads them: "1.25 GiB". buffer: 16 bytes. Returns buffer. */
-const char *rs_bytes_text(double bytes, char buffer[16]);
+/* Bytes as a person reads them: "1.25 GiB". buffer: 32 bytes. Returns buffer. */
+const char *rs_bytes_text(double bytes, char buffer[32]);
 /* Appends a JSON string literal, quotes included. Bytes that are not UTF-8 become U+FFFD. */
 void rs_text_json_string(rs_text *text, const char *bytes, size_t n);
 

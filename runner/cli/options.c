@@ -20,7 +20,7 @@ const char rs_help_text[] =
     "\n"
     "  -o, --output DIR   output folder            --set KEY=VALUE   override, e.g. model.dtype=fp32\n"
     "  --fresh            move old results aside   --limit N         at most N samples a point\n"
-    "  --shard I/N        part I of N, from 0      --backend NAME    cpu or cuda; else cuda where there is a device\n"
+    "  --shard I/N        part I of N, from 0      --backend NAME    cpu or cuda; default: a GPU if any\n"
     "  -q, -v             less, more to read       --version, --help\n"
     "\n"
     "The same command again finishes what is missing. Exit codes: 0 all points done, 1 internal error,\n"

@@ -28,7 +28,7 @@ static rs_status fit(const rs_plan *plan, const rs_point *point, double room, do
     double per_token = whole || !scored ? m->kv_bytes_per_token : m->pass_bytes_per_token;
     double need = m->weight_bytes + m->step_bytes + (double)context * per_token;
     if (need - m->weight_bytes - m->step_bytes > room) {
-        char sum[16], weights[16], buffers[16], tokens[16], have[16];
+        char sum[32], weights[32], buffers[32], tokens[32], have[32];
         return rs_fail(RS_INVALID,
                        "%s at context %" PRId64 " needs %s on each rank (weights %s, buffers %s, %s %s), and there is %s: use more ranks a "
                        "model (parallel.tensor), a smaller parallel.batch_tokens, or shorter contexts",
