@@ -64,7 +64,7 @@ out:
 
 static void print_bytes(const char *what, double bytes)
 {
-    char text[16];
+    char text[32];
     printf("  %-34s %14s\n", what, rs_bytes_text(bytes, text));
 }
 
@@ -85,9 +85,8 @@ static void print_plan(const rs_plan *plan, const rs_memory_plan *memory, int ra
     int64_t samples = 0;
     double flops = 0, tokens = 0;
     for (int64_t i = 0; i < plan->n_points; i++) {
-        int64_t context = rs_plan_context(plan, &plan->points[i]);
         samples += plan->points[i].n_samples;
-        tokens += (double)(context * plan->points[i].n_samples);
+        tokens += plan->points[i].tokens * (double)plan->points[i].n_samples;
         flops += plan->points[i].flops * (double)plan->points[i].n_samples;
     }
     printf("%s on %s\n", config->path, plan->model->folder);
