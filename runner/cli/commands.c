@@ -15,6 +15,8 @@
 #include "report/report.h"
 #include "version.h"
 
+enum { TABLE_WIDTH = 120 };
+
 /* --- check --- */
 
 /* The checkpoint's headers against the model's description; *found: there is a checkpoint at all. */
@@ -140,9 +142,7 @@ rs_status rs_command_report(const rs_options *options, rs_run_result *result)
     rs_report_summary summary;
     rs_text table = {0};
     RS_TRY(rs_journal_read(options->positional[0], &journal));
-    rs_status status = rs_report_write(options->positional[0], journal, NULL, &summary);
-    if (status == RS_OK)
-        status = rs_report_write_table(journal, 120, &table);
+    rs_status status = rs_report_write_and_show(options->positional[0], journal, NULL, &summary, TABLE_WIDTH, &table);
     if (status == RS_OK) {
         fputs(table.data, stdout);
         *result = verdict(&summary);

@@ -30,6 +30,29 @@ static void put_estimate(bool there, rs_estimate estimate, rs_text *out)
     put_number(there ? estimate.error : NAN, out);
 }
 
+static void put_count(int64_t count, rs_text *out)
+{
+    rs_text_printf(out, ",%" PRId64, count);
+}
+
+static void put_evidence(const rs_evidence *e, rs_text *out)
+{
+    if (e == NULL) {
+        rs_text_puts(out, ",,,,,,,,,,");
+        return;
+    }
+    put_number(e->interval.low, out);
+    put_number(e->interval.high, out);
+    put_number(e->p, out);
+    put_number(e->p_holm, out);
+    put_number(e->effect, out);
+    put_number(e->odds, out);
+    put_number(e->mde, out);
+    put_count(e->n, out);
+    put_count(e->higher, out);
+    put_count(e->lower, out);
+}
+
 static void put_row(const rs_results *results, int64_t i, int metric, rs_text *out)
 {
     const rs_plan_file *plan = &results->plan;
@@ -49,6 +72,7 @@ static void put_row(const rs_results *results, int64_t i, int metric, rs_text *o
     put_number(result->seconds, out);
     rs_text_puts(out, ",");
     put_field(result->reason ? result->reason : "", out);
+    put_evidence(result->evidence ? &result->evidence[metric] : NULL, out);
     rs_text_puts(out, "\n");
 }
 
@@ -58,7 +82,8 @@ rs_status rs_report_write_csv(const char *folder, const rs_results *results)
     rs_status status = RS_OK;
     RS_TRY(rs_sink_open(folder, "report.csv", &sink));
     rs_text_puts(rs_sink_text(sink),
-                 "id,rope,softmax,context,task,status,n,metric,value,stderr,difference,difference_stderr,seconds,reason\n");
+                 "id,rope,softmax,context,task,status,n,metric,value,stderr,difference,difference_stderr,seconds,reason,"
+                 "interval_low,interval_high,p,p_holm,effect_size,odds,mde,paired,higher,lower\n");
     for (int64_t i = 0; i < results->plan.n_points && status == RS_OK; i++) {
         if (!results->plan.points[i].listed)
             continue;

@@ -31,36 +31,38 @@ static double value_of(const rs_plan_task *task, int metric, const rs_sample_row
     return task->scores_text ? row->nll : row->scores[metric];
 }
 
-static columns share(const rs_plan_task *task, int metric, const rs_sample_rows *a, const rs_sample_rows *b)
+int64_t rs_rows_share(const rs_sample_rows *a, const rs_sample_rows *b, int64_t *ia, int64_t *ib)
 {
-    size_t most = (size_t)(a->n < b->n ? a->n : b->n);
-    columns c = {rs_alloc(most, 8), rs_alloc(most, 8), rs_alloc(most, 8), rs_alloc(most, 8), 0};
+    int64_t n = 0;
     for (int64_t i = 0, j = 0; i < a->n && j < b->n;) {
         const rs_sample_row *x = &a->items[i], *y = &b->items[j];
         if (x->doc_id == y->doc_id && x->prompt_hash.high == y->prompt_hash.high && x->prompt_hash.low == y->prompt_hash.low) {
-            c.ya[c.n] = value_of(task, metric, x);
-            c.wa[c.n] = x->n_tokens;
-            c.yb[c.n] = value_of(task, metric, y);
-            c.wb[c.n++] = y->n_tokens;
+            ia[n] = i;
+            ib[n++] = j;
         }
         int64_t doc_id = x->doc_id < y->doc_id ? x->doc_id : y->doc_id;
         i += x->doc_id == doc_id;
         j += y->doc_id == doc_id;
     }
-    return c;
+    return n;
 }
 
-/* exp(Ra) - exp(Rb), R = sum y / sum w: each sample adds its part of both ratios' linear forms, so that what moves both cancels. */
-static rs_estimate paired_perplexity(const columns *c)
+static columns share(const rs_plan_task *task, int metric, const rs_sample_rows *a, const rs_sample_rows *b)
 {
-    rs_estimate a = rs_stats_ratio(c->ya, c->wa, c->n), b = rs_stats_ratio(c->yb, c->wb, c->n);
-    double mean_a = rs_stats_mean(c->wa, c->n).value, mean_b = rs_stats_mean(c->wb, c->n).value;
-    double *parts = rs_alloc(c->n, sizeof *parts);
-    for (size_t i = 0; i < c->n; i++)
-        parts[i] = exp(a.value) * (c->ya[i] - a.value * c->wa[i]) / mean_a - exp(b.value) * (c->yb[i] - b.value * c->wb[i]) / mean_b;
-    rs_estimate difference = {.value = exp(a.value) - exp(b.value), .error = rs_stats_mean(parts, c->n).error};
-    free(parts);
-    return difference;
+    size_t most = (size_t)a->n;
+    int64_t *ia = rs_alloc(most, sizeof *ia), *ib = rs_alloc(most, sizeof *ib);
+    columns c = {rs_alloc(most, 8), rs_alloc(most, 8), rs_alloc(most, 8), rs_alloc(most, 8), 0};
+    c.n = (size_t)rs_rows_share(a, b, ia, ib);
+    for (size_t i = 0; i < c.n; i++) {
+        const rs_sample_row *x = &a->items[ia[i]], *y = &b->items[ib[i]];
+        c.ya[i] = value_of(task, metric, x);
+        c.wa[i] = x->n_tokens;
+        c.yb[i] = value_of(task, metric, y);
+        c.wb[i] = y->n_tokens;
+    }
+    free(ia);
+    free(ib);
+    return c;
 }
 
 rs_estimate rs_rows_difference(const rs_plan_task *task, int metric, const rs_sample_rows *a, const rs_sample_rows *b, int64_t *n)
@@ -71,7 +73,8 @@ rs_estimate rs_rows_difference(const rs_plan_task *task, int metric, const rs_sa
     if (c.n > 0 && !task->scores_text)
         difference = rs_stats_paired_mean(c.ya, c.yb, c.n);
     else if (c.n > 0)
-        difference = metric == 0 ? rs_stats_paired_ratio(c.ya, c.wa, c.yb, c.wb, c.n) : paired_perplexity(&c);
+        difference =
+            metric == 0 ? rs_stats_paired_ratio(c.ya, c.wa, c.yb, c.wb, c.n) : rs_stats_paired_exp_ratio(c.ya, c.wa, c.yb, c.wb, c.n);
     columns_free(&c);
     return difference;
 }

@@ -137,7 +137,8 @@ bool rs_report_is_complete(const char *folder)
 
 /* --- all of it --- */
 
-rs_status rs_report_write(const char *folder, const rs_journal *journal, const rs_run_facts *facts, rs_report_summary *summary)
+rs_status rs_report_write_and_show(const char *folder, const rs_journal *journal, const rs_run_facts *facts, rs_report_summary *summary,
+                                   int width, rs_text *table)
 {
     rs_status status = RS_OK;
     rs_results *results = NULL;
@@ -145,7 +146,7 @@ rs_status rs_report_write(const char *folder, const rs_journal *journal, const r
     json_t *run = NULL;
     RS_TRY_OUT(rs_results_open(journal, &results));
     RS_TRY_OUT(rs_sink_open(folder, "samples.jsonl", &samples));
-    status = rs_sink_close(samples, rs_results_evaluate(results, samples));
+    status = rs_sink_close(samples, rs_results_evaluate(results, true, samples));
     RS_TRY_OUT(status);
     *summary = results->summary;
     run = run_tree(folder, results, facts);
@@ -153,17 +154,24 @@ rs_status rs_report_write(const char *folder, const rs_journal *journal, const r
     RS_TRY_OUT(rs_report_write_csv(folder, results));
     RS_TRY_OUT(rs_report_write_html(folder, results, run));
     RS_TRY_OUT(write_run(folder, journal, run));
+    if (table)
+        rs_table_write(results, width, table);
 out:
     json_decref(run);
     rs_results_free(results);
     return status;
 }
 
+rs_status rs_report_write(const char *folder, const rs_journal *journal, const rs_run_facts *facts, rs_report_summary *summary)
+{
+    return rs_report_write_and_show(folder, journal, facts, summary, 0, NULL);
+}
+
 rs_status rs_report_summarize(const rs_journal *journal, rs_report_summary *summary)
 {
     rs_results *results = NULL;
     RS_TRY(rs_results_open(journal, &results));
-    rs_status status = rs_results_evaluate(results, NULL);
+    rs_status status = rs_results_evaluate(results, false, NULL);
     *summary = results->summary;
     rs_results_free(results);
     return status;

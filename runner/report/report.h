@@ -44,7 +44,10 @@ typedef struct rs_report_summary {
 /* Writes samples.jsonl, report.json, report.yaml, report.csv and report.html of `folder` from its journal, each atomically, and last
  * journal/run.json. facts NULL: those that journal/run.json tells of the last run. */
 rs_status rs_report_write(const char *folder, const rs_journal *journal, const rs_run_facts *facts, rs_report_summary *summary);
-/* The same judgement without writing anything. */
+/* The same, and the table for the terminal from the same evaluation; table NULL: not wanted. */
+rs_status rs_report_write_and_show(const char *folder, const rs_journal *journal, const rs_run_facts *facts, rs_report_summary *summary,
+                                   int width, rs_text *table);
+/* What is done, without writing anything. */
 rs_status rs_report_summarize(const rs_journal *journal, rs_report_summary *summary);
 /* Whether `folder` holds all reports of a run that ended complete (journal/run.json says so; it is written last). */
 bool rs_report_is_complete(const char *folder);

@@ -9,6 +9,15 @@ rs_status rs_report_write_trees(const char *folder, const rs_results *results, j
 rs_status rs_report_write_csv(const char *folder, const rs_results *results);
 rs_status rs_report_write_html(const char *folder, const rs_results *results, json_t *run);
 
+/* {NAME: value, "stderr": error} */
+json_t *rs_estimate_tree(const char *name, rs_estimate estimate);
+/* A difference with what it is worth. */
+json_t *rs_versus_tree(rs_estimate difference, const rs_evidence *evidence);
+json_t *rs_variant_tree(const rs_results *results, const rs_variant *variant);
+
+/* The table for the terminal, for so many columns. */
+void rs_table_write(const rs_results *results, int width, rs_text *out);
+
 /* journal/run.json of a folder, NULL where it is not there or cannot be read. */
 json_t *rs_report_read_run(const char *folder);
 

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "report/emit.h"
+#include "report/judging.h"
 
 const char *rs_point_state_name(rs_point_state state)
 {
@@ -113,9 +114,13 @@ rs_status rs_results_open(const rs_journal *journal, rs_results **out)
         return status;
     }
     sort_entries(results);
+        free(results->points[i].evidence);
     results->points = rs_alloc((size_t)results->plan.n_points, sizeof *results->points);
     *out = results;
     return RS_OK;
+    for (int i = 0; i < results->n_variants; i++)
+        free(results->variants[i].items);
+    free(results->variants);
 }
 
 void rs_results_free(rs_results *results)
@@ -271,7 +276,8 @@ static const baseline *find_baseline(const baselines *all, const rs_plan_point *
     return NULL;
 }
 
-static void set_metrics(const rs_results *results, int64_t i, const rs_sample_rows *rows, const baselines *all)
+/* judging: NULL, or what wants the samples of done points. */
+static void set_metrics(const rs_results *results, int64_t i, const rs_sample_rows *rows, const baselines *all, rs_judging *judging)
 {
     const rs_plan_point *point = &results->plan.points[i];
     const rs_plan_task *task = &results->plan.tasks[point->task];
@@ -313,38 +319,65 @@ static void write_columns(const rs_plan_file *plan, const rs_plan_point *point, 
     rs_text_printf(out, ", \"context\": %" PRId64 ", \"doc_id\": ", point->context);
 }
 
-rs_status rs_results_evaluate(rs_results *results, rs_sink *samples)
+/* Memory that points use one after another. */
+typedef struct scratch {
+    rs_sample_rows rows;
+    rs_positions positions;
+    rs_text columns;
+} scratch;
+
+static rs_status evaluate_point(rs_results *results, int64_t i, const baselines *all, scratch *s, rs_judging *judging, rs_sink *samples)
+{
+    rs_point_result *result = &results->points[i];
+    rs_depths depths = {0};
+    gathering g = {.rows = &s->rows, .positions = &s->positions, .depths = &depths, .samples = samples, .columns = &s->columns};
+    rs_positions_clear(&s->positions);
+    write_columns(&results->plan, &results->plan.points[i], &s->columns);
+    RS_TRY(gather_point(results, i, &g, result));
+    if (result->state == RS_POINT_DONE) {
+        result->by_position = rs_positions_estimate(&s->positions, &result->n_positions);
+        result->by_depth = rs_depths_mean(&depths);
+    }
+    set_metrics(results, i, &s->rows, all, judging);
+    count_point(results, i);
+    return RS_OK;
+}
+
+rs_status rs_results_evaluate(rs_results *results, bool judge, rs_sink *samples)
 {
     rs_status status = RS_OK;
     baselines all = {0};
-    rs_sample_rows rows = {0};
-    rs_positions positions = {0};
-    rs_text columns = {0};
+    scratch s = {0};
+    rs_judging *judging = judge ? rs_judging_open(results) : NULL;
+    int64_t first = 0; /* of the variant */
     results->summary = (rs_report_summary){0};
     RS_TRY_OUT(read_baselines(results, &all));
     for (int64_t i = 0; i < results->plan.n_points; i++) {
-        const rs_plan_point *point = &results->plan.points[i];
-        if (!point->listed)
+        if (results->plan.points[i].listed)
+            RS_TRY_OUT(evaluate_point(results, i, &all, &s, judging, samples));
+        if (!ends_variant(&results->plan, i))
             continue;
-        rs_depths depths = {0};
-        gathering g = {.rows = &rows, .positions = &positions, .depths = &depths, .samples = samples, .columns = &columns};
-        rs_positions_clear(&positions);
-        write_columns(&results->plan, point, &columns);
-        RS_TRY_OUT(gather_point(results, i, &g, &results->points[i]));
-        if (results->points[i].state == RS_POINT_DONE) {
-            results->points[i].by_position = rs_positions_estimate(&positions, &results->points[i].n_positions);
-            results->points[i].by_depth = rs_depths_mean(&depths);
-        }
-        set_metrics(results, i, &rows, &all);
-        count_point(results, i);
+        if (judging)
+            rs_judging_variant(judging, first, i + 1);
+        first = i + 1;
     }
     results->summary.complete = results->summary.done == results->summary.points;
 out:
     for (int64_t i = 0; i < all.n; i++)
         rs_sample_rows_free(&all.items[i].rows);
     free(all.items);
-    rs_sample_rows_free(&rows);
-    rs_positions_free(&positions);
-    rs_text_free(&columns);
+    rs_sample_rows_free(&s.rows);
+    rs_positions_free(&s.positions);
+    rs_text_free(&s.columns);
     return status;
 }
+    if (judging)
+        rs_judging_add(judging, i, rows, b ? &b->rows : NULL);
+}
+
+/* Whether the next point is another variant's, or there is none. */
+static bool ends_variant(const rs_plan_file *plan, int64_t i)
+{
+    const rs_plan_point *point = &plan->points[i];
+    return i + 1 == plan->n_points || point[1].rope != point->rope || point[1].softmax != point->softmax;
+    rs_judging_close(judging);

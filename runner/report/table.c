@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "report/cells.h"
 #include "report/grid.h"
+#include "report/report_file.h"
 
 enum { HEADS = 3, MAX_FAILURES = 20, MIN_WIDTH = 40 };
 
@@ -44,6 +45,7 @@ static void put_cell(const rs_results *results, const rs_grid *grid, int64_t row
     rs_estimate estimate = result->metrics[rs_grid_metric(task)];
     rs_format_estimate(estimate, &text);
     rs_text_puts(&text, estimate.value == best ? "*" : " ");
+    rs_text_puts(&text, result->evidence && result->evidence[rs_grid_metric(task)].p_holm < 0.05 ? "!" : " ");
     rs_cells_add(cells, text.data);
     rs_text_free(&text);
 }
@@ -56,7 +58,7 @@ static void put_heads(const rs_results *results, const rs_grid *grid, size_t lab
             const rs_plan_task *task = &results->plan.tasks[grid->columns[c].task];
             char *text = head == 0   ? rs_shorten(task->label, label_width)
                          : head == 1 ? rs_shorten(task->metrics[rs_grid_metric(task)], label_width)
-                                     : rs_format("%" PRId64 " ", grid->columns[c].context);
+                                     : rs_format("%" PRId64 "  ", grid->columns[c].context);
             rs_cells_add(cells, text);
             free(text);
         }
@@ -120,23 +122,27 @@ static void write_failures(const rs_results *results, rs_text *out)
                        results->summary.missing, results->summary.points);
 }
 
-rs_status rs_report_write_table(const rs_journal *journal, int width, rs_text *out)
+void rs_table_write(const rs_results *results, int width, rs_text *out)
 {
-    rs_status status = RS_OK;
-    rs_results *results = NULL;
     rs_grid grid = {0};
     rs_cells cells = {0};
     size_t columns = (size_t)(width > MIN_WIDTH ? width : MIN_WIDTH);
-    RS_TRY_OUT(rs_results_open(journal, &results));
-    RS_TRY_OUT(rs_results_evaluate(results, NULL));
     rs_grid_make(results, &grid);
     make_cells(results, &grid, columns * 2 / 5, &cells);
     write_blocks(&cells, columns, out);
-    rs_text_puts(out, "> baseline   * best of its column   ± standard error\n");
+    rs_text_puts(out, "> baseline   * best of its column   ! differs from the baseline (Holm-adjusted p < 0.05)   ± standard error\n");
     write_failures(results, out);
-out:
     rs_cells_free(&cells);
     rs_grid_free(&grid);
+}
+
+rs_status rs_report_write_table(const rs_journal *journal, int width, rs_text *out)
+{
+    rs_results *results = NULL;
+    RS_TRY(rs_results_open(journal, &results));
+    rs_status status = rs_results_evaluate(results, true, NULL);
+    if (status == RS_OK)
+        rs_table_write(results, width, out);
     rs_results_free(results);
     return status;
 }

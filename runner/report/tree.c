@@ -4,14 +4,6 @@
 #include "report/emit.h"
 #include "report/report_file.h"
 
-static json_t *estimate_tree(const char *name, rs_estimate estimate)
-{
-    json_t *tree = json_object();
-    json_object_set_new(tree, name, rs_json_number(estimate.value));
-    json_object_set_new(tree, "stderr", rs_json_number(estimate.error));
-    return tree;
-}
-
 static json_t *rope_tree(const rs_plan_file *plan, const rs_plan_point *point)
 {
     json_t *rope = json_copy(rs_plan_file_rope(plan, point));
@@ -29,7 +21,7 @@ static json_t *positions_tree(const rs_point_result *result)
         json_object_set_new(tree, "from", json_integer(position->from));
         json_object_set_new(tree, "to", json_integer(position->to));
         json_object_set_new(tree, "n_tokens", json_integer(position->n_tokens));
-        json_object_set_new(tree, "nll_per_token", estimate_tree("value", position->nll_per_token));
+        json_object_set_new(tree, "nll_per_token", rs_estimate_tree("value", position->nll_per_token));
         json_array_append_new(list, tree);
     }
     return list;
@@ -53,9 +45,9 @@ static json_t *point_tree(const rs_results *results, int64_t i)
     json_object_set_new(tree, "n", json_integer(result->n));
     json_object_set_new(tree, "samples", json_integer(point->samples));
     for (int m = 0; m < task->n_metrics && result->state == RS_POINT_DONE; m++) {
-        json_object_set_new(metrics, task->metrics[m], estimate_tree("value", result->metrics[m]));
+        json_object_set_new(metrics, task->metrics[m], rs_estimate_tree("value", result->metrics[m]));
         if (result->has_versus)
-            json_object_set_new(versus, task->metrics[m], estimate_tree("difference", result->versus[m]));
+            json_object_set_new(versus, task->metrics[m], rs_versus_tree(result->versus[m], &result->evidence[m]));
     }
     json_object_set_new(tree, "metrics", metrics);
     if (result->has_versus)
@@ -95,13 +87,31 @@ static rs_status write_points(const rs_results *results, rs_sink *json, rs_sink 
         RS_TRY(rs_sink_flush(json));
         RS_TRY(rs_sink_flush(yaml));
     }
-    rs_text_puts(rs_sink_text(json), "]}\n");
+    rs_text_puts(rs_sink_text(json), "],\n");
     rs_text_puts(rs_sink_text(yaml), first ? " []\n" : "");
     return RS_OK;
 }
 
 rs_status rs_report_write_trees(const char *folder, const rs_results *results, json_t *run)
 {
+static rs_status write_variants(const rs_results *results, rs_sink *json, rs_sink *yaml)
+{
+    rs_text_puts(rs_sink_text(json), "\"variants\": [");
+    rs_text_puts(rs_sink_text(yaml), results->n_variants ? "variants:\n" : "variants: []\n");
+    for (int i = 0; i < results->n_variants; i++) {
+        json_t *tree = rs_variant_tree(results, &results->variants[i]);
+        rs_text_puts(rs_sink_text(json), i ? ",\n  " : "\n  ");
+        rs_emit_json(tree, rs_sink_text(json));
+        rs_text_puts(rs_sink_text(yaml), "  - ");
+        rs_emit_yaml(tree, 4, rs_sink_text(yaml));
+        json_decref(tree);
+        RS_TRY(rs_sink_flush(json));
+        RS_TRY(rs_sink_flush(yaml));
+    }
+    rs_text_puts(rs_sink_text(json), "]}\n");
+    return RS_OK;
+}
+
     rs_status status = RS_OK;
     rs_sink *json = NULL, *yaml = NULL;
     json_t *head = head_tree(results, run), *part;
@@ -121,6 +131,7 @@ rs_status rs_report_write_trees(const char *folder, const rs_results *results, j
     RS_TRY_OUT(write_points(results, json, yaml));
 out:
     json_decref(head);
+    RS_TRY_OUT(write_variants(results, json, yaml));
     status = rs_sink_close(json, status);
     return rs_sink_close(yaml, status);
 }

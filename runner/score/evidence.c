@@ -203,22 +203,29 @@ static bool count_signs(const rs_cell *cells, size_t n_cells, rs_evidence *e)
     return bits;
 }
 
-void rs_judge(const rs_cell *cells, size_t n_cells, bool exponential, rs_estimate *value, rs_evidence *e)
+rs_estimate rs_sum_values(const rs_cell *cells, size_t n_cells, bool exponential)
 {
     rs_sum sum = {0}, squares = {0};
+    for (size_t k = 0; k < n_cells; k++) {
+        rs_estimate part = cell_value(&cells[k], exponential);
+        rs_sum_add(&sum, cells[k].weight * part.value);
+        rs_sum_add(&squares, cells[k].weight * part.error * cells[k].weight * part.error);
+    }
+    return (rs_estimate){rs_sum_value(&sum), n_cells > 0 ? sqrt(rs_sum_value(&squares)) : NAN};
+}
+
+void rs_judge(const rs_cell *cells, size_t n_cells, bool exponential, rs_estimate *value, rs_evidence *e)
+{
     rs_skew skew = {0};
     double *replicates = rs_alloc(2 * RS_RESAMPLES, sizeof *replicates);
     *e = (rs_evidence){.p_holm = NAN};
     bool bits = count_signs(cells, n_cells, e);
     for (size_t k = 0; k < n_cells; k++) {
         const rs_cell *c = &cells[k];
-        rs_estimate part = cell_value(c, exponential);
         side a = side_of(c->ya, c->wa, c->n, exponential), b = side_of(c->yb, c->wb, c->n, exponential);
-        rs_sum_add(&sum, c->weight * part.value);
-        rs_sum_add(&squares, c->weight * part.error * c->weight * part.error);
         add_skew(c, &a, &b, &skew);
     }
-    *value = (rs_estimate){rs_sum_value(&sum), n_cells > 0 ? sqrt(rs_sum_value(&squares)) : NAN};
+    *value = rs_sum_values(cells, n_cells, exponential);
     rs_sum_replicates(cells, n_cells, exponential, replicates);
     e->interval = rs_interval_bca(replicates, value->value, skew, replicates + RS_RESAMPLES);
     e->p = sign_p(cells, n_cells, e->n);

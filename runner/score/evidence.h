@@ -34,6 +34,9 @@ typedef struct rs_cell {
  * estimate where a cell has one side only, or where two sides weight a sample differently. */
 void rs_judge(const rs_cell *cells, size_t n_cells, bool exponential, rs_estimate *value, rs_evidence *evidence);
 
+/* The value alone. */
+rs_estimate rs_sum_values(const rs_cell *cells, size_t n_cells, bool exponential);
+
 /* The sum over cells of each resample, as rs_judge takes it; out: [RS_RESAMPLES]. */
 void rs_sum_replicates(const rs_cell *cells, size_t n_cells, bool exponential, double *out);
 

@@ -201,15 +201,16 @@ static double moved_level(double level, double bias, double acceleration)
 rs_interval rs_interval_bca(const double *replicates, double estimate, rs_skew skew, double *scratch)
 {
     double tie = 1e-9 * sqrt(skew.squares); /* sums of fractions may be equal on paper only */
-    size_t below = 0, same = 0;
+    size_t below = 0, same = 0, finite = 0;
     for (size_t b = 0; b < RS_RESAMPLES; b++) {
+        finite += isfinite(replicates[b]) != 0;
         below += replicates[b] < estimate - tie;
         same += fabs(replicates[b] - estimate) <= tie;
     }
     double bias = rs_normal_quantile(((double)below + 0.5 * (double)same) / RS_RESAMPLES);
     double acceleration = skew.cubes / (6 * skew.squares * sqrt(skew.squares));
     double low = moved_level(0.025, bias, acceleration), high = moved_level(0.975, bias, acceleration);
-    if (!(skew.squares > 0) || !isfinite(bias) || !isfinite(low + high) || !(low < high))
+    if (finite < RS_RESAMPLES || !(skew.squares > 0) || !isfinite(bias) || !isfinite(low + high) || !(low < high))
         return (rs_interval){NAN, NAN};
     memcpy(scratch, replicates, RS_RESAMPLES * sizeof *scratch);
     return (rs_interval){quantile(scratch, RS_RESAMPLES, low), quantile(scratch, RS_RESAMPLES, high)};
