@@ -515,11 +515,15 @@ static void test_registry(void **state)
         assert_true((task->score != NULL) == (task->metrics[0] != NULL));
         rs_params params;
         rs_params_init(&params, task->params);
-        for (size_t k = 0; task->params[k].name; k++)
+        for (size_t k = 0; task->params[k].name; k++) {
+            const char *choices = task->params[k].choices;
+            char *value = choices ? rs_strndup(choices, strcspn(choices, "|")) : rs_strdup("x");
             if (task->params[k].fallback && strcmp(task->params[k].fallback, "required") == 0)
-                assert_int_equal(rs_param_set_string(&params, (int)k, "x"), RS_OK);
+                assert_int_equal(rs_param_set_string(&params, (int)k, value), RS_OK);
+            free(value);
+        }
         assert_int_equal(rs_params_fill(&params, NULL), RS_OK);
-        assert_true(task->check == NULL || task->check(&params, 4096) == RS_OK);
+        assert_true(task->check == NULL || task->check(&params, 8192) == RS_OK);
         rs_params_free(&params);
     }
     assert_null(rs_task_find("nothing"));

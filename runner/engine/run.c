@@ -176,7 +176,8 @@ static void list_units(run *r, int64_t *reused, int64_t *others)
     for (int64_t p = 0; p < r->plan->n_points; p++) {
         const rs_point *point = &r->plan->points[p];
         bool mine = point->shard == r->plan->shard;
-        for (int64_t d = 0; d < point->n_samples; d++) {
+        for (int64_t i = 0; i < point->n_samples; i++) {
+            int64_t d = rs_plan_doc_id(point, i);
             if (rs_journal_find(r->journal, rs_plan_record_id(point, d)))
                 ++*(mine ? reused : others);
             else if (mine)

@@ -22,6 +22,8 @@ typedef struct sequence {
     rs_tokens output;             /* generated */
     double nll;
     rs_position_sum by_position[RS_POSITION_BUCKETS];
+    float *token_nll; /* of the scored tokens so far; NULL: the task does not keep them */
+    int64_t n_scored;
     char *error;
     double started;
 } sequence;
@@ -57,6 +59,7 @@ static void sequence_free(rs_worker *w, sequence *s)
     rs_sample_free(&s->sample);
     rs_tokens_free(&s->output);
     free(s->own_rope);
+    free(s->token_nll);
     free(s->error);
     free(s);
 }
@@ -150,6 +153,7 @@ static rs_status emit(rs_worker *w, sequence *s)
         record.has_nll = true;
         record.nll = s->nll;
         memcpy(record.by_position, s->by_position, sizeof record.by_position);
+        record.token_nll = s->token_nll;
         record.n_tokens = (int64_t)s->sample.tokens.n - s->sample.score_from;
     } else {
         response_text(w, s, &response);
@@ -199,6 +203,8 @@ static rs_status admit(rs_worker *w, rs_unit unit)
     }
     RS_TRY_OUT(sequence_rope(w, s, n_final));
     s->capacity = n_final;
+    if (rs_plan_task(plan, point)->task->count_extra)
+        s->token_nll = rs_alloc(s->sample.tokens.n, sizeof *s->token_nll);
     if (s->sample.kind == RS_SAMPLE_GENERATE || s->capacity <= w->setup.longest_kv)
         RS_TRY_OUT(rs_transformer_kv_open(w->setup.transformer, s->capacity, s->rope, &s->kv));
     w->running_tokens += s->capacity;
@@ -316,6 +322,8 @@ static void add_nll(sequence *s, int64_t position, double nll)
     sum->n++;
     sum->nll += nll;
     s->nll += nll;
+    if (s->token_nll)
+        s->token_nll[s->n_scored++] = (float)nll;
 }
 
 /* Takes the results of the sequence's next step_rows rows in; returns whether it has ended. */

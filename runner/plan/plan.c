@@ -36,6 +36,12 @@ size_t rs_plan_metrics(const rs_plan *plan, const rs_point *point, const char *n
     return rs_task_metrics(entry->task, &entry->params, names);
 }
 
+int64_t rs_plan_doc_id(const rs_point *point, int64_t i)
+{
+    int64_t own = point->n_samples - point->n_extra;
+    return i < own ? i : RS_EXTRA_DOC_ID + (i - own);
+}
+
 rs_digest rs_plan_record_id(const rs_point *point, int64_t doc_id)
 {
     uint64_t key[3] = {point->id.high, point->id.low, (uint64_t)doc_id};
@@ -121,6 +127,27 @@ static rs_status build_tables(rs_plan *plan)
     return RS_OK;
 }
 
+/* What a sample costs; where the point has extra ones, their number and the mean over all. */
+static void add_extra(const rs_plan *plan, rs_point *point)
+{
+    const rs_config *config = plan->config;
+    const rs_task_entry *entry = rs_plan_task(plan, point);
+    int64_t context = rs_plan_context(plan, point), own = point->n_samples;
+    const char *metrics[RS_MAX_METRICS + 1];
+    bool generates = rs_plan_metrics(plan, point, metrics) > 0;
+    point->tokens = (double)context;
+    point->flops = rs_transformer_flops(plan->model, 0, context, generates ? 1 : context);
+    if (!entry->task->count_extra || point->rope != config->baseline_rope || point->softmax != config->baseline_softmax)
+        return;
+    int64_t extra = entry->task->count_extra(&entry->params, context, own);
+    double tokens = entry->task->extra_tokens(&entry->params, context);
+    double flops = rs_transformer_flops(plan->model, 0, (int64_t)tokens, (int64_t)tokens), all = (double)(own + extra);
+    point->n_extra = extra;
+    point->n_samples = own + extra;
+    point->flops = (point->flops * (double)own + flops * (double)extra) / all;
+    point->tokens = (point->tokens * (double)own + tokens * (double)extra) / all;
+}
+
 static void add_point(rs_plan *plan, rs_point point)
 {
     rs_text key = {0};
@@ -129,10 +156,7 @@ static void add_point(rs_plan *plan, rs_point point)
     char hex[33];
     memcpy(point.id_hex, rs_digest_hex(point.id, hex), 16);
     rs_text_free(&key);
-    int64_t context = rs_plan_context(plan, &point);
-    const char *metrics[RS_MAX_METRICS + 1];
-    bool generates = rs_plan_metrics(plan, &point, metrics) > 0;
-    point.flops = rs_transformer_flops(plan->model, 0, context, generates ? 1 : context);
+    add_extra(plan, &point);
     plan->points[plan->n_points++] = point;
 }
 
@@ -264,11 +288,17 @@ static void write_point(const rs_plan *plan, const rs_point *point, rs_text *out
                    point->softmax, rs_plan_context(plan, point));
     rs_text_json_string(out, label, strlen(label));
     rs_text_printf(out, ", \"task_name\": \"%s\", \"task_version\": %d, \"kind\": \"%s\", \"metrics\": [", entry->task->name,
-                   entry->task->version, n_metrics ? "generate" : "score");
+                   entry->task->version,
+                   n_metrics                   ? "generate"
+                   : entry->task->count_extra ? "score_keys"
+                                               : "score");
     for (size_t i = 0; i < n_metrics; i++)
         rs_text_printf(out, "%s\"%s\"", i ? ", " : "", metrics[i]);
-    rs_text_printf(out, "], \"samples\": %" PRId64 ", \"inv_freq_digest\": \"%s\", \"attention_factor\": ", point->n_samples,
-                   rs_digest_hex(rs_rope_digest(rs_plan_rope(plan, point)), hex));
+    rs_text_printf(out, "], \"samples\": %" PRId64 ", ", point->n_samples - point->n_extra);
+    if (point->n_extra > 0)
+        rs_text_printf(out, "\"extra\": %" PRId64 ", ", point->n_extra);
+    rs_text_printf(out,
+                   "\"inv_freq_digest\": \"%s\", \"attention_factor\": ", rs_digest_hex(rs_rope_digest(rs_plan_rope(plan, point)), hex));
     rs_text_double(out, rs_plan_rope(plan, point)->attention_factor);
     if (plan->n_shards > 1)
         rs_text_printf(out, ", \"shard\": %d", point->shard);

@@ -15,10 +15,11 @@
 
 typedef struct rs_point {
     int rope, softmax, context, task; /* indices into the config's axes */
-    int64_t n_samples;
+    int64_t n_samples; /* the last n_extra of them are the baseline's extra ones (rs_task.count_extra) */
+    int64_t n_extra;
     rs_digest id;
     char id_hex[17];
-    double flops; /* of one sample, predicted */
+    double flops, tokens; /* of one sample, predicted; the mean where extra ones are shorter */
     int shard;    /* which of n_shards makes it */
 } rs_point;
 
@@ -56,6 +57,8 @@ const char *rs_plan_label(const rs_task_entry *entry);
 /* Deals the points to n_shards runs, dearest first, each to the one that has least: this run is number `shard`. */
 void rs_plan_deal(rs_plan *plan, int shard, int n_shards);
 
+/* The doc_id of a point's i-th sample. */
+int64_t rs_plan_doc_id(const rs_point *point, int64_t i);
 /* Content id of one sample of a point. */
 rs_digest rs_plan_record_id(const rs_point *point, int64_t doc_id);
 

@@ -21,8 +21,8 @@ static bool read_metrics(rs_plan_file *plan, json_t *names, rs_plan_task *task)
     size_t i;
     json_t *name;
     if (task->scores_text) {
-        task->metrics[task->n_metrics++] = intern(plan, "nll_per_token");
-        task->metrics[task->n_metrics++] = intern(plan, "perplexity");
+        task->metrics[task->n_metrics++] = intern(plan, task->counts_keys ? "nll_per_key_token" : "nll_per_token");
+        task->metrics[task->n_metrics++] = intern(plan, task->counts_keys ? "longppl" : "perplexity");
         return true;
     }
     if (!json_is_array(names) || json_array_size(names) > RS_MAX_METRICS)
@@ -47,7 +47,8 @@ static int find_task(rs_plan_file *plan, json_t *point, int64_t guess)
         if (strcmp(plan->tasks[at].label, label) == 0)
             return at;
     }
-    rs_plan_task task = {.scores_text = strcmp(kind, "score") == 0};
+    bool counts_keys = strcmp(kind, "score_keys") == 0;
+    rs_plan_task task = {.scores_text = counts_keys || strcmp(kind, "score") == 0, .counts_keys = counts_keys};
     if (!read_metrics(plan, json_object_get(point, "metrics"), &task))
         return -1;
     task.label = rs_strdup(label);
@@ -72,12 +73,14 @@ static bool read_point(rs_plan_file *plan, json_t *object, int64_t i, rs_plan_po
     memcpy(point->inv_freq_digest, digest, strlen(digest) + 1);
     point->context = json_integer_value(json_object_get(object, "context"));
     point->samples = json_integer_value(json_object_get(object, "samples"));
+    point->extra = json_integer_value(json_object_get(object, "extra"));
     point->attention_factor = json_number_value(json_object_get(object, "attention_factor"));
     point->task = find_task(plan, object, i);
     json_t *shard = json_object_get(plan->root, "shard");
     point->listed =
         shard == NULL || json_integer_value(json_object_get(object, "shard")) == json_integer_value(json_object_get(shard, "index"));
-    return point->task >= 0 && point->context > 0 && point->samples > 0 && read_index(object, "rope", plan->n_ropes, &point->rope) &&
+    return point->task >= 0 && point->context > 0 && point->samples > 0 && point->extra >= 0 &&
+           point->extra % point->samples == 0 && read_index(object, "rope", plan->n_ropes, &point->rope) &&
            read_index(object, "softmax", plan->n_softmaxes, &point->softmax);
 }
 

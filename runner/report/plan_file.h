@@ -14,6 +14,7 @@
 typedef struct rs_plan_task {
     char *label;
     bool scores_text;               /* metrics follow from nll; else from the records' scores */
+    bool counts_keys;               /* with scores_text: nll of key tokens only (report/key_tokens.h) */
     const char *metrics[RS_MAX_METRICS];
     int n_metrics;
 } rs_plan_task;
@@ -23,6 +24,7 @@ typedef struct rs_plan_point {
     uint64_t key;                   /* the same as a number */
     int rope, softmax, task;        /* indices */
     int64_t context, samples;
+    int64_t extra;                  /* samples beside these, from RS_EXTRA_DOC_ID on, that are part of all points' metrics and not of n */
     char inv_freq_digest[33];
     double attention_factor;
     bool listed;                    /* false: another shard's */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/memory.h"
 #include "report/scan.h"
 
@@ -13,6 +14,7 @@ void rs_record_free(rs_record *record)
     for (size_t i = 0; i < record->n_references; i++)
         free(record->references[i]);
     free(record->references);
+    free(record->token_nll);
     free(record->response);
     free(record->facts);
     free(record->error);
@@ -55,6 +57,23 @@ static void write_positions(const rs_record *record, rs_text *out)
     rs_text_puts(out, before[0] == ']' ? "]]" : "");
 }
 
+/* Little-endian fp32, as numpy.frombuffer(base64.b64decode(text), '<f4') reads it. */
+static void write_token_nll(const rs_record *record, rs_text *out)
+{
+    size_t n = (size_t)record->n_tokens;
+    unsigned char *bytes = rs_alloc(n, 4);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &record->token_nll[i], 4);
+        for (int k = 0; k < 4; k++)
+            bytes[4 * i + (size_t)k] = (unsigned char)(bits >> 8 * k);
+    }
+    rs_text_puts(out, ", \"token_nll\": \"");
+    rs_base64_encode(bytes, 4 * n, out);
+    rs_text_puts(out, "\"");
+    free(bytes);
+}
+
 static void write_scores(const rs_record *record, const char *const *metrics, rs_text *out)
 {
     rs_text_puts(out, ", \"scores\": {");
@@ -89,6 +108,8 @@ void rs_record_write_json(const rs_record *record, const char *const *metrics, r
         rs_text_puts(out, ", \"nll\": ");
         rs_text_double(out, record->nll);
         write_positions(record, out);
+        if (record->token_nll)
+            write_token_nll(record, out);
     }
     if (record->response)
         write_answer(record, out);
@@ -113,6 +134,7 @@ typedef struct reader {
     rs_scan scan;
     rs_record *record;
     rs_text text, facts; /* scratch */
+    size_t n_token_nll;
     unsigned seen;       /* bit i: the member of row i has stood already */
 } reader;
 
@@ -188,6 +210,24 @@ static bool read_positions(reader *r)
         r->record->by_position[rs_position_bucket(from)] = (rs_position_sum){n, nll};
     } while (rs_scan_byte(&r->scan, ','));
     return rs_scan_byte(&r->scan, ']');
+}
+
+static bool read_token_nll(reader *r)
+{
+    rs_text bytes = {0};
+    rs_text_clear(&r->text);
+    bool good = rs_scan_string(&r->scan, &r->text) && rs_base64_decode(r->text.data, r->text.n, &bytes) && bytes.n % 4 == 0;
+    if (good) {
+        r->n_token_nll = bytes.n / 4;
+        r->record->token_nll = rs_alloc(r->n_token_nll, sizeof *r->record->token_nll);
+        for (size_t i = 0; i < r->n_token_nll; i++) {
+            const unsigned char *b = (const unsigned char *)bytes.data + 4 * i;
+            uint32_t bits = (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+            memcpy(&r->record->token_nll[i], &bits, 4);
+        }
+    }
+    rs_text_free(&bytes);
+    return good;
 }
 
 static bool read_string(reader *r, char **out, size_t *n)
@@ -271,6 +311,7 @@ static const struct {
     {"n_tokens", read_n_tokens, true},
     {"nll", read_nll, false},
     {"by_position", read_positions, false},
+    {"token_nll", read_token_nll, false},
     {"resps", read_resps, false},
     {"target", read_target, false},
     {"scores", read_scores, false},
@@ -321,7 +362,7 @@ static bool read_record(reader *r)
     for (unsigned i = 0; i < N_MEMBERS; i++)
         if (members[i].required && !(r->seen >> i & 1))
             return false;
-    return true;
+    return r->record->token_nll == NULL || (int64_t)r->n_token_nll == r->record->n_tokens;
 }
 
 rs_status rs_record_parse(const char *json, size_t n, rs_record *out)

@@ -33,6 +33,7 @@ typedef struct rs_record {
     bool has_nll;
     double nll;              /* sum over scored tokens, nats */
     rs_position_sum by_position[RS_POSITION_BUCKETS]; /* the same sum in parts; all 0 where an older version made the record */
+    float *token_nll;        /* [n_tokens] of each scored token, for tasks that count key tokens only; NULL: not kept. Owned */
     char *response;          /* generated text, NUL-terminated beyond response_bytes (may hold NUL); NULL for scoring tasks. Owned */
     size_t response_bytes;
     char **references;       /* owned; cut at a NUL, which no task's reference holds */
@@ -47,7 +48,7 @@ typedef struct rs_record {
 
 void rs_record_free(rs_record *record);
 
-/* {"id": ..., "point": ..., "doc_id": ..., "tokens": ..., "prompt_hash": ..., "n_tokens": ..., "nll": ..., "by_position": [[2^b, n, nll]...], "resps": [...], "target": [...],
+/* {"id": ..., "point": ..., "doc_id": ..., "tokens": ..., "prompt_hash": ..., "n_tokens": ..., "nll": ..., "by_position": [[2^b, n, nll]...], "token_nll": base64 of fp32, "resps": [...], "target": [...],
  *  "scores": {metric: value}, "depths"... (facts), "error": ..., "seconds": ..., "replica": ...} without a newline; absent members are left out.
  * The first three members always stand first and in this order. metrics: names, NULL-terminated. */
 void rs_record_write_json(const rs_record *record, const char *const *metrics, rs_text *out);

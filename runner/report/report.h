@@ -11,8 +11,8 @@
  *    "baseline": {"rope": i, "softmax": j},
  *    "ropes": [{"label", "entry": {effective keys}, "inv_freq": [...] (at the largest context), "attention_factor"}...],
  *    "softmaxes": [{"label", "entry"}...],
- *    "points": [{"id", "rope": i, "softmax": j, "context", "task": label, "task_name", "task_version", "kind": "score"|"generate",
- *                "metrics": [names], "samples": n, "inv_freq_digest", "attention_factor"}...],
+ *    "points": [{"id", "rope": i, "softmax": j, "context", "task": label, "task_name", "task_version", "kind": "score"|"score_keys"|"generate",
+ *                "metrics": [names], "samples": n, "extra": n (where there are any), "inv_freq_digest", "attention_factor"}...],
  *    "shard": {"index", "count"} or absent; where it is there, each point has its "shard", and reports list the points of this one} */
 #ifndef RS_REPORT_REPORT_H
 #define RS_REPORT_REPORT_H

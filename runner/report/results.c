@@ -47,6 +47,12 @@ static int by_doc_id(const void *a, const void *b, void *context)
     return (x > y) - (x < y);
 }
 
+static bool has_sample(const rs_plan_point *point, int64_t doc_id)
+{
+    int64_t extra = doc_id - RS_EXTRA_DOC_ID;
+    return doc_id >= 0 && (doc_id < point->samples || (extra >= 0 && extra < point->extra));
+}
+
 /* Point of each entry; -1: of none in the plan, or beyond the point's samples (an earlier config made it). */
 static int32_t *place_entries(const rs_results *results)
 {
@@ -64,7 +70,7 @@ static int32_t *place_entries(const rs_results *results)
         if (i == 0 || entry->point != key)
             point = find_point(plan, sorted, entry->point);
         key = entry->point;
-        place[i] = point >= 0 && entry->doc_id >= 0 && entry->doc_id < plan->points[point].samples ? (int32_t)point : -1;
+        place[i] = point >= 0 && has_sample(&plan->points[point], entry->doc_id) ? (int32_t)point : -1;
     }
     free(sorted);
     return place;
@@ -102,27 +108,6 @@ static void sort_entries(rs_results *results)
     free(place);
 }
 
-rs_status rs_results_open(const rs_journal *journal, rs_results **out)
-{
-    rs_results *results = rs_alloc(1, sizeof *results);
-    char *path = rs_path_join(rs_journal_folder(journal), "plan.json");
-    results->journal = journal;
-    rs_status status = rs_plan_file_parse(rs_journal_plan(journal), path, &results->plan);
-    free(path);
-    if (status != RS_OK) {
-        free(results);
-        return status;
-    }
-    sort_entries(results);
-        free(results->points[i].evidence);
-    results->points = rs_alloc((size_t)results->plan.n_points, sizeof *results->points);
-    *out = results;
-    return RS_OK;
-    for (int i = 0; i < results->n_variants; i++)
-        free(results->variants[i].items);
-    free(results->variants);
-}
-
 void rs_results_free(rs_results *results)
 {
     if (results == NULL)
@@ -132,6 +117,9 @@ void rs_results_free(rs_results *results)
         free(results->points[i].by_position);
         free(results->points[i].by_depth);
     }
+    for (int64_t i = 0; i < results->n_keys; i++)
+        rs_key_tokens_free(&results->keys[i].tokens);
+    free(results->keys);
     free(results->points);
     free(results->order);
     free(results->first);
@@ -159,16 +147,90 @@ static rs_status each_record(const rs_results *results, int64_t point, visit cal
     return RS_OK;
 }
 
+/* --- key tokens --- */
+
+static const rs_key_tokens *find_keys(const rs_results *results, const rs_plan_point *point)
+{
+    for (int64_t i = 0; i < results->n_keys; i++)
+        if (results->keys[i].task == point->task && results->keys[i].context == point->context)
+            return &results->keys[i].tokens;
+    return NULL;
+}
+
+typedef struct key_gathering {
+    rs_key_tokens *tokens;
+    int64_t n; /* records that ran */
+} key_gathering;
+
+static rs_status gather_keys(void *context, const rs_journal_entry *entry, const char *json, const rs_record *record)
+{
+    key_gathering *g = context;
+    (void)entry;
+    (void)json;
+    if (record->error)
+        return RS_OK;
+    g->n++;
+    rs_key_tokens_add(g->tokens, record);
+    return RS_OK;
+}
+
+/* Once for all points: each counts the same tokens. */
+static rs_status read_keys(rs_results *results)
+{
+    rs_status status = RS_OK;
+    for (int64_t i = 0; i < results->plan.n_points && status == RS_OK; i++) {
+        const rs_plan_point *point = &results->plan.points[i];
+        if (!results->plan.tasks[point->task].counts_keys || !rs_plan_file_is_baseline(&results->plan, point))
+            continue;
+        rs_point_keys keys = {.task = point->task, .context = point->context};
+        rs_key_tokens_init(&keys.tokens, point->samples, point->extra);
+        key_gathering g = {.tokens = &keys.tokens};
+        status = each_record(results, i, gather_keys, &g);
+        if (status == RS_OK && g.n == point->samples + point->extra)
+            RS_PUSH(results->keys, results->n_keys, results->keys_cap, keys);
+        else
+            rs_key_tokens_free(&keys.tokens);
+    }
+    return status;
+}
+
+rs_status rs_results_open(const rs_journal *journal, rs_results **out)
+{
+    rs_results *results = rs_alloc(1, sizeof *results);
+    char *path = rs_path_join(rs_journal_folder(journal), "plan.json");
+    results->journal = journal;
+    rs_status status = rs_plan_file_parse(rs_journal_plan(journal), path, &results->plan);
+    free(path);
+    if (status != RS_OK) {
+        free(results);
+        return status;
+    }
+    sort_entries(results);
+    free(results->points[i].evidence);
+    results->points = rs_alloc((size_t)results->plan.n_points, sizeof *results->points);
+    status = read_keys(results);
+    if (status == RS_OK)
+        *out = results;
+    else
+        rs_results_free(results);
+    return status;
+    for (int i = 0; i < results->n_variants; i++)
+        free(results->variants[i].items);
+    free(results->variants);
+}
+
 /* What one pass over a point's records gathers. */
 typedef struct gathering {
     const rs_plan_task *task;
     rs_sample_rows *rows;
+    const rs_key_tokens *keys; /* NULL: none are known */
+    int64_t n_extra;           /* that ran */
     rs_sum seconds;
     char *reason;
     rs_positions *positions; /* NULL: not wanted */
-    rs_depths *depths;      /* likewise */
-    rs_sink *samples;       /* NULL: samples.jsonl is not wanted */
-    const rs_text *columns; /* of the point, in front of each of its lines */
+    rs_depths *depths;       /* likewise */
+    rs_sink *samples;        /* NULL: samples.jsonl is not wanted */
+    const rs_text *columns;  /* of the point, in front of each of its lines */
 } gathering;
 
 static rs_status write_sample(const gathering *g, const rs_journal_entry *entry, const char *json)
@@ -192,16 +254,27 @@ static rs_status gather(void *context, const rs_journal_entry *entry, const char
         RS_TRY(write_sample(g, entry, json));
     rs_sum_add(&g->seconds, record->seconds);
     const char *error = record->error;
-    if (error == NULL && (g->task->scores_text ? !record->has_nll : record->n_scores != g->task->n_metrics))
+    bool lacks =
+        g->task->scores_text ? !record->has_nll || (g->task->counts_keys && !record->token_nll) : record->n_scores != g->task->n_metrics;
+    if (error == NULL && lacks)
         error = "the record lacks the task's metrics";
     if (error) {
         if (g->reason == NULL)
             g->reason = rs_format("doc_id %" PRId64 ": %s", record->doc_id, error);
         return RS_OK;
     }
+    if (record->doc_id >= RS_EXTRA_DOC_ID) {
+        g->n_extra++;
+        return RS_OK;
+    }
     rs_sample_row row = {
         .doc_id = record->doc_id, .prompt_hash = record->prompt_hash, .nll = record->nll, .n_tokens = (double)record->n_tokens};
     memcpy(row.scores, record->scores, sizeof row.scores);
+    if (g->task->counts_keys) {
+        rs_position_sum sum = g->keys ? rs_key_tokens_sum(g->keys, record) : (rs_position_sum){0};
+        row.nll = sum.nll;
+        row.n_tokens = (double)sum.n;
+    }
     RS_PUSH(g->rows->items, g->rows->n, g->rows->cap, row);
     if (g->positions && record->has_nll)
         rs_positions_add(g->positions, record);
@@ -214,7 +287,9 @@ static rs_status gather_point(const rs_results *results, int64_t point, gatherin
 {
     const rs_plan_point *p = &results->plan.points[point];
     g->task = &results->plan.tasks[p->task];
+    g->keys = find_keys(results, p);
     g->rows->n = 0;
+    g->n_extra = 0;
     g->seconds = (rs_sum){0};
     g->reason = NULL;
     rs_status status = each_record(results, point, gather, g);
@@ -225,7 +300,7 @@ static rs_status gather_point(const rs_results *results, int64_t point, gatherin
     result->n = g->rows->n;
     result->seconds = rs_sum_value(&g->seconds);
     result->reason = g->reason;
-    result->state = g->reason ? RS_POINT_FAILED : g->rows->n == p->samples ? RS_POINT_DONE : RS_POINT_MISSING;
+    result->state = g->reason ? RS_POINT_FAILED : g->rows->n == p->samples && g->n_extra == p->extra ? RS_POINT_DONE : RS_POINT_MISSING;
     return RS_OK;
 }
 
@@ -285,6 +360,8 @@ static void set_metrics(const rs_results *results, int64_t i, const rs_sample_ro
     if (result->state != RS_POINT_DONE)
         return;
     const baseline *b = rs_plan_file_is_baseline(&results->plan, point) ? NULL : find_baseline(all, point, i);
+    for (int64_t k = 0; k < rows->n && task->counts_keys; k++)
+        result->key_tokens += (int64_t)rows->items[k].n_tokens;
     for (int m = 0; m < task->n_metrics; m++) {
         int64_t n = 0;
         result->metrics[m] = rs_rows_metric(task, m, rows);
@@ -371,8 +448,8 @@ out:
     rs_text_free(&s.columns);
     return status;
 }
-    if (judging)
-        rs_judging_add(judging, i, rows, b ? &b->rows : NULL);
+if (judging)
+    rs_judging_add(judging, i, rows, b ? &b->rows : NULL);
 }
 
 /* Whether the next point is another variant's, or there is none. */

@@ -7,6 +7,7 @@
 
 #include "report/depths.h"
 #include "report/journal.h"
+#include "report/key_tokens.h"
 #include "report/plan_file.h"
 #include "report/positions.h"
 #include "report/report.h"
@@ -29,8 +30,16 @@ typedef struct rs_point_result {
     rs_position *by_position;           /* [n_positions] of a done point that scores text. Owned */
     rs_evidence *evidence;              /* of each `versus`, where evaluation judged; else NULL. Owned */
     int n_positions;
+    int64_t key_tokens;                 /* of all samples, where the task counts them */
     rs_depth *by_depth;                 /* [RS_DEPTH_BINS] of a done point whose records tell depths, else NULL. Owned */
 } rs_point_result;
+
+/* What a done baseline's point says of the texts of its task and context. */
+typedef struct rs_point_keys {
+    int task;
+    int64_t context;
+    rs_key_tokens tokens;
+} rs_point_keys;
 
 /* What pairing and averaging need of a sample that ran. */
 typedef struct rs_sample_row {
@@ -50,6 +59,8 @@ typedef struct rs_results {
     rs_point_result *points;            /* [plan.n_points] */
     uint32_t *order;                    /* entries of the journal, by point, then doc_id */
     size_t *first;                      /* [n_points + 1]: where a point's entries begin in `order` */
+    rs_point_keys *keys;                /* [n_keys] */
+    int64_t n_keys, keys_cap;
     rs_report_summary summary;          /* of listed points */
 } rs_results;
 

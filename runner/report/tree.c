@@ -53,6 +53,8 @@ static json_t *point_tree(const rs_results *results, int64_t i)
     if (result->has_versus)
         json_object_set(tree, "versus_baseline", versus);
     json_decref(versus);
+    if (task->counts_keys && result->state == RS_POINT_DONE)
+        json_object_set_new(tree, "key_tokens", json_integer(result->key_tokens));
     if (result->n_positions > 0)
         json_object_set_new(tree, "by_position", positions_tree(result));
     json_object_set_new(tree, "seconds", rs_json_number(result->seconds));

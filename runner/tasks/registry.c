@@ -4,6 +4,7 @@
 
 const rs_task *const rs_tasks[] = {
     &rs_task_perplexity,
+    &rs_task_longppl,
     &rs_task_jsonl,
     &rs_task_longbench,
     &rs_task_passkey,
@@ -55,7 +56,7 @@ size_t rs_task_metrics(const rs_task *task, const rs_params *params, const char 
 void rs_task_write_metrics(const rs_task *task, rs_text *out)
 {
     if (task->score == NULL) {
-        rs_text_puts(out, "nll_per_token and perplexity of given tokens");
+        rs_text_puts(out, task->count_extra ? "nll_per_key_token and longppl of given tokens" : "nll_per_token and perplexity of given tokens");
         return;
     }
     for (size_t i = 0; task->metrics[i] && !task->metric_name; i++)

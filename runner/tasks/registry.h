@@ -5,6 +5,7 @@
 #include "tasks/task.h"
 
 extern const rs_task rs_task_perplexity;
+extern const rs_task rs_task_longppl;
 extern const rs_task rs_task_jsonl;
 extern const rs_task rs_task_longbench;
 extern const rs_task rs_task_passkey;

@@ -14,6 +14,9 @@
 
 enum { RS_MAX_METRICS = 4 };
 
+/* doc_id of the first sample that only the baseline's points have (rs_task.count_extra); their own begin at 0. */
+#define RS_EXTRA_DOC_ID ((int64_t)1000000000000)
+
 /* What every task entry has beside its own keys; parsed by config. */
 extern const rs_param_spec rs_task_common_params[]; /* name, label, samples, prompt_prefix, prompt_suffix */
 
@@ -64,6 +67,11 @@ typedef struct rs_task {
     void (*close)(void *state);
     /* How many samples exist at this context, at most `wanted` (fewer: the caller warns; none: RS_INVALID naming the file). */
     rs_status (*count)(void *state, int64_t context, int64_t wanted, int64_t *n);
+    /* NULL, or (SCORE): the baseline's points have so many more samples, n of their own being there, from RS_EXTRA_DOC_ID on; records hold
+     * every scored token's nll, and metrics are over the tokens that those of the baseline find (report/key_tokens.h). A sample's doc_id
+     * must say the same whatever n is. */
+    int64_t (*count_extra)(const rs_params *params, int64_t context, int64_t n);
+    double (*extra_tokens)(const rs_params *params, int64_t context); /* about how long such a sample is */
     /* Makes sample doc_id (0-based). Thread-safe: state is read only. */
     rs_status (*sample)(void *state, int64_t context, int64_t doc_id, rs_sample *out);
     /* GENERATE: scores[i] in 0..1 for metrics[i], from the answer's n bytes (UTF-8, may hold NUL; need not end in one). */

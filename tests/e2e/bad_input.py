@@ -377,6 +377,7 @@ def in_task(name, task, *says, place="", text=TEXT, context=64, mpi=False):
     return Case(f"task: {name}", says, prepare, place=place, mpi=mpi)
 
 
+LONGPPL = "{name: longppl, text: text.txt, short_context: 20}"
 PERPLEXITY = "{name: perplexity, text: text.txt}"
 DATA = [
     in_jsonl("broken JSON", JSONL + '{"input": "a", "outputs": ["b"]\n', "data.jsonl:2:", "JSON", mpi=True),
@@ -405,6 +406,11 @@ DATA = [
     in_task("text shorter than the context", PERPLEXITY, "text.txt", "4096", context=4096),
     in_task("context beyond any text", PERPLEXITY, "text.txt", "1000000000", context=1000000000),
     in_task("context beyond any machine", PERPLEXITY, "2000000000", context=2000000000, place="c.yaml:5:12:"),
+    in_task("longppl of no UTF-8", LONGPPL, "text.txt", "UTF-8", "byte 5", text=b"abcde\xffabc", mpi=True),
+    in_task("longppl of an empty text", LONGPPL, "text.txt", "0 tokens", text=""),
+    in_task("longppl without text", "{name: longppl, text: missing/*.txt, short_context: 9}", "missing/*.txt"),
+    in_task("short_context not below the context", "{name: longppl, text: text.txt, short_context: 64}", "short_context", "64", place="c.yaml:9:"),
+    in_task("short_context of a context by default", "{name: longppl, text: text.txt}", "short_context", "4096", place="c.yaml:9:"),
     in_task("haystack that is not there", "{name: passkey, haystack: hay/*.txt}", "hay/*.txt"),
     in_task("haystack without a word", "{name: passkey, haystack: text.txt}", "text.txt", "word", text=" \n"),
     in_task("needle without its key", "{name: passkey, needle: nothing}", "needle", "{key}", place="c.yaml:9:"),

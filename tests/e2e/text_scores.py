@@ -1,5 +1,8 @@
-"""What a scored text's record says of its tokens, against windows of other lengths: nothing here is computed but differences of sums."""
+"""What a scored text's record says of its tokens: by position, against windows of other lengths, of which only differences are taken; key
+tokens, against goldens of the package longppl and its definition (tests/golden/longppl).
+"""
 import json
+import math
 import os
 import random
 
@@ -61,8 +64,112 @@ def points_add_up_their_samples(folder, records):
         expect({b["from"] for b in point["by_position"]} == {start for s in mine for start in by_position(s)}, "buckets of a point")
 
 
+GOLDEN = json.loads(h.read(h.SOURCE, "tests/golden/longppl/goldens.json"))
+ROPES = [f"{{rope_type: default, rope_theta: {theta:g}}}" for theta in GOLDEN["theta"]]
+LONGPPL = f"""\
+model: {{path: model, dtype: fp32}}
+parallel: {{threads: 1, batch_tokens: 100}}
+output: out
+sweep:
+  context: {GOLDEN["context"]}
+  rope: [{", ".join(ROPES)}]
+tasks:
+  - {{name: longppl, text: "*.txt", samples: 9, short_context: {GOLDEN["short_context"]}, slide: {GOLDEN["slide"]}}}
+  - {{name: perplexity, text: "*.txt", samples: 2}}
+baseline: {{rope: {ROPES[0]}}}
+"""
+N_TEXTS = len(GOLDEN["cases"][0]["windows"])
+N_WINDOWS = N_TEXTS * -(-(GOLDEN["context"] - GOLDEN["short_context"]) // GOLDEN["slide"])
+
+
+def longppl_folder(bos=True):
+    folder = h.new_folder()
+    h.link_model(folder)
+    if not bos:
+        config = json.loads(h.read(h.TINY_GEMMA, "config.json"))
+        del config["bos_token_id"]
+        h.replace(folder, "model/config.json", json.dumps(config))
+    for i, text in enumerate(GOLDEN["texts"]):
+        h.write(folder, f"{i}.txt", text)
+    h.write(folder, "c.yaml", LONGPPL)
+    h.run("c.yaml", "-q", cwd=folder, code=0)
+    return folder
+
+
+def longppl_points(folder, out="out"):
+    return [p for p in h.report(os.path.join(folder, out))["points"] if p["task"] == "longppl"]
+
+
+def agrees_with_the_package(case):
+    folder = longppl_folder(case["bos"])
+    keys = sum(w["keys"] for w in case["windows"])
+    for i, point in enumerate(longppl_points(folder)):
+        nll = sum(w["nll"][i] for w in case["windows"]) / keys
+        expect(point["status"] == "done" and point["n"] == point["samples"] == N_TEXTS and point["key_tokens"] == keys, json.dumps(point))
+        found = point["metrics"]
+        expect(abs(found["nll_per_key_token"]["value"] - nll) <= 1e-6, f"{found} and not {nll}")
+        expect(abs(found["longppl"]["value"] / math.exp(found["nll_per_key_token"]["value"]) - 1) <= 1e-12, f"{found}")
+        expect(sum(b["n_tokens"] for b in point["by_position"]) == N_TEXTS * (GOLDEN["context"] - GOLDEN["short_context"]), "tokens of texts")
+        expect(("versus_baseline" in point) == (i == 1), "versus_baseline")
+    mine = [s for s in h.records(os.path.join(folder, "out")) if s["task"] == "longppl"]
+    expect(len(mine) == 2 * N_TEXTS + N_WINDOWS, f"{len(mine)} samples")
+    expect(sum("short_window" in s for s in mine) == N_WINDOWS, "short windows")
+
+
+def other_ways(folder):
+    """Replicas, tensors, resumption and shards change nothing."""
+    reference = os.path.join(folder, "out")
+    before = h.samples(reference)
+    h.run("c.yaml", "-q", cwd=folder, code=0)
+    h.expect_equal(h.samples(reference), before, "samples.jsonl of a second run")
+    for ranks, tensor in ((2, 1), (2, 2)):
+        h.run("c.yaml", "-q", "--output", f"r{ranks}t{tensor}", "--set", f"parallel.tensor={tensor}", ranks=ranks, cwd=folder, code=0)
+        h.expect_equal(h.samples(os.path.join(folder, f"r{ranks}t{tensor}")), before, "samples.jsonl")
+    for shard in range(2):
+        h.run("c.yaml", "-q", "--output", f"s{shard}", "--shard", f"{shard}/2", cwd=folder, code=0)
+    h.run("merge", "s0", "s1", "-o", "all", cwd=folder, code=0)
+    h.expect_equal(h.samples(os.path.join(folder, "all")), before, "samples.jsonl of merged shards")
+    h.expect_equal(json.dumps(h.stable(longppl_points(folder, "all"))), json.dumps(h.stable(longppl_points(folder))), "points of merged shards")
+
+
+def another_baseline(folder):
+    """The other baseline's windows are made, all texts are used again, and the result is that of a run of its own."""
+    setting = ["--set", f"baseline.rope={ROPES[1]}"]
+    h.run("c.yaml", "-q", "--output", "own", *setting, cwd=folder, code=0)
+    result = h.run("c.yaml", *setting, cwd=folder, code=0)
+    expect(f"{2 * (N_TEXTS + 2)} of {2 * (N_TEXTS + 2) + N_WINDOWS} samples" in result.err, result.err)
+    h.expect_equal(h.samples(os.path.join(folder, "out")), h.samples(os.path.join(folder, "own")), "samples.jsonl")
+    h.expect_equal(json.dumps(h.stable(longppl_points(folder))), json.dumps(h.stable(longppl_points(folder, "own"))), "points")
+
+
+def more_samples(folder):
+    """A text's windows keep their numbers when `samples` grows."""
+    h.run("c.yaml", "-q", "--output", "few", "--limit", "1", cwd=folder, code=0)
+    result = h.run("c.yaml", "--output", "few", "--limit", "2", cwd=folder, code=0)
+    expect(f"{2 * 2 + N_WINDOWS // N_TEXTS} of" in result.err, result.err)
+    h.run("c.yaml", "-q", "--output", "two", "--limit", "2", cwd=folder, code=0)
+    h.expect_equal(h.samples(os.path.join(folder, "few")), h.samples(os.path.join(folder, "two")), "samples.jsonl")
+
+
+def without_its_baseline(folder):
+    """A shard that does not have the baseline is done, but knows no key tokens."""
+    for shard in range(4):
+        h.run("c.yaml", "-q", "--output", f"q{shard}", "--shard", f"{shard}/4", cwd=folder, code=0)
+    points = [p for shard in range(4) for p in longppl_points(folder, f"q{shard}")]
+    expect(len(points) == 2 and all(p["status"] == "done" for p in points), f"{points}")
+    lonely = points[[p["rope"]["rope_theta"] for p in points].index(GOLDEN["theta"][1])]
+    expect(lonely["key_tokens"] == 0 and lonely["metrics"]["longppl"]["value"] is None, f"{lonely}")
+
+
 def main():
     suite = h.Suite()
+    for case in GOLDEN["cases"]:
+        suite.case(f"longppl: goldens {'with' if case['bos'] else 'without'} BOS", agrees_with_the_package, case)
+    folder = longppl_folder()
+    suite.case("longppl: other ways to run it", other_ways, folder)
+    suite.case("longppl: more samples", more_samples, folder)
+    suite.case("longppl: a shard without the baseline", without_its_baseline, folder)
+    suite.case("longppl: another baseline", another_baseline, folder)
     folder = h.new_folder()
     draw = random.Random(3)
     h.write(folder, "text.txt", "".join(" " + draw.choice(WORDS["keys"] + WORDS["values"]) for _ in range(900)))
