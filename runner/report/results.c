@@ -114,12 +114,16 @@ void rs_results_free(rs_results *results)
         return;
     for (int64_t i = 0; i < results->plan.n_points; i++) {
         free(results->points[i].reason);
+        free(results->points[i].evidence);
         free(results->points[i].by_position);
         free(results->points[i].by_depth);
     }
     for (int64_t i = 0; i < results->n_keys; i++)
         rs_key_tokens_free(&results->keys[i].tokens);
     free(results->keys);
+    for (int i = 0; i < results->n_variants; i++)
+        free(results->variants[i].items);
+    free(results->variants);
     free(results->points);
     free(results->order);
     free(results->first);
@@ -206,7 +210,6 @@ rs_status rs_results_open(const rs_journal *journal, rs_results **out)
         return status;
     }
     sort_entries(results);
-    free(results->points[i].evidence);
     results->points = rs_alloc((size_t)results->plan.n_points, sizeof *results->points);
     status = read_keys(results);
     if (status == RS_OK)
@@ -214,9 +217,6 @@ rs_status rs_results_open(const rs_journal *journal, rs_results **out)
     else
         rs_results_free(results);
     return status;
-    for (int i = 0; i < results->n_variants; i++)
-        free(results->variants[i].items);
-    free(results->variants);
 }
 
 /* What one pass over a point's records gathers. */
@@ -369,6 +369,15 @@ static void set_metrics(const rs_results *results, int64_t i, const rs_sample_ro
             result->versus[m] = rs_rows_difference(task, m, rows, &b->rows, &n);
         result->has_versus = n > 0;
     }
+    if (judging)
+        rs_judging_add(judging, i, rows, b ? &b->rows : NULL);
+}
+
+/* Whether the next point is another variant's, or there is none. */
+static bool ends_variant(const rs_plan_file *plan, int64_t i)
+{
+    const rs_plan_point *point = &plan->points[i];
+    return i + 1 == plan->n_points || point[1].rope != point->rope || point[1].softmax != point->softmax;
 }
 
 static void count_point(rs_results *results, int64_t i)
@@ -440,6 +449,7 @@ rs_status rs_results_evaluate(rs_results *results, bool judge, rs_sink *samples)
     }
     results->summary.complete = results->summary.done == results->summary.points;
 out:
+    rs_judging_close(judging);
     for (int64_t i = 0; i < all.n; i++)
         rs_sample_rows_free(&all.items[i].rows);
     free(all.items);
@@ -448,13 +458,3 @@ out:
     rs_text_free(&s.columns);
     return status;
 }
-if (judging)
-    rs_judging_add(judging, i, rows, b ? &b->rows : NULL);
-}
-
-/* Whether the next point is another variant's, or there is none. */
-static bool ends_variant(const rs_plan_file *plan, int64_t i)
-{
-    const rs_plan_point *point = &plan->points[i];
-    return i + 1 == plan->n_points || point[1].rope != point->rope || point[1].softmax != point->softmax;
-    rs_judging_close(judging);

@@ -12,9 +12,9 @@
 #include "report/positions.h"
 #include "report/report.h"
 #include "report/sink.h"
-#include "score/stats.h"
 #include "report/variants.h"
 #include "score/evidence.h"
+#include "score/stats.h"
 
 typedef enum rs_point_state { RS_POINT_DONE, RS_POINT_FAILED, RS_POINT_MISSING } rs_point_state;
 const char *rs_point_state_name(rs_point_state state);
@@ -27,8 +27,8 @@ typedef struct rs_point_result {
     rs_estimate metrics[RS_MAX_METRICS]; /* of a done point; as many as its task has */
     rs_estimate versus[RS_MAX_METRICS]; /* less the baseline's */
     bool has_versus;
-    rs_position *by_position;           /* [n_positions] of a done point that scores text. Owned */
     rs_evidence *evidence;              /* of each `versus`, where evaluation judged; else NULL. Owned */
+    rs_position *by_position;           /* [n_positions] of a done point that scores text. Owned */
     int n_positions;
     int64_t key_tokens;                 /* of all samples, where the task counts them */
     rs_depth *by_depth;                 /* [RS_DEPTH_BINS] of a done point whose records tell depths, else NULL. Owned */
@@ -61,6 +61,8 @@ typedef struct rs_results {
     size_t *first;                      /* [n_points + 1]: where a point's entries begin in `order` */
     rs_point_keys *keys;                /* [n_keys] */
     int64_t n_keys, keys_cap;
+    rs_variant *variants;               /* [n_variants] of listed points, where evaluation judged */
+    int n_variants;
     rs_report_summary summary;          /* of listed points */
 } rs_results;
 
@@ -70,19 +72,15 @@ rs_status rs_results_open(const rs_journal *journal, rs_results **out);
 rs_status rs_results_evaluate(rs_results *results, bool judge, rs_sink *samples);
 void rs_results_free(rs_results *results);
 
-    rs_point_keys *keys;                /* [n_keys] */
-    int64_t n_keys, keys_cap;
-    rs_variant *variants;               /* [n_variants] of listed points, where evaluation judged */
-    int n_variants;
 /* The samples of one point that ran; result (NULL: not wanted) gets state, n, seconds and reason. */
 rs_status rs_results_rows(const rs_results *results, int64_t point, rs_sample_rows *rows, rs_point_result *result);
 void rs_sample_rows_free(rs_sample_rows *rows);
 
 /* A metric of these rows. */
 rs_estimate rs_rows_metric(const rs_plan_task *task, int metric, const rs_sample_rows *rows);
+/* Pairs the samples that both hold with the same prompt: their indices go to ia and ib, which have room for as many as a has. Returns how many. */
+int64_t rs_rows_share(const rs_sample_rows *a, const rs_sample_rows *b, int64_t *ia, int64_t *ib);
 /* metric(a) - metric(b) over the samples that both hold with the same prompt; *n: how many these are (0: the estimate is NaN). */
 rs_estimate rs_rows_difference(const rs_plan_task *task, int metric, const rs_sample_rows *a, const rs_sample_rows *b, int64_t *n);
 
 #endif
-/* Pairs the samples that both hold with the same prompt: their indices go to ia and ib, which have room for as many as a has. Returns how many. */
-int64_t rs_rows_share(const rs_sample_rows *a, const rs_sample_rows *b, int64_t *ia, int64_t *ib);

@@ -94,8 +94,6 @@ static rs_status write_points(const rs_results *results, rs_sink *json, rs_sink 
     return RS_OK;
 }
 
-rs_status rs_report_write_trees(const char *folder, const rs_results *results, json_t *run)
-{
 static rs_status write_variants(const rs_results *results, rs_sink *json, rs_sink *yaml)
 {
     rs_text_puts(rs_sink_text(json), "\"variants\": [");
@@ -114,6 +112,8 @@ static rs_status write_variants(const rs_results *results, rs_sink *json, rs_sin
     return RS_OK;
 }
 
+rs_status rs_report_write_trees(const char *folder, const rs_results *results, json_t *run)
+{
     rs_status status = RS_OK;
     rs_sink *json = NULL, *yaml = NULL;
     json_t *head = head_tree(results, run), *part;
@@ -131,9 +131,9 @@ static rs_status write_variants(const rs_results *results, rs_sink *json, rs_sin
     rs_text_puts(rs_sink_text(json), "\"points\": [");
     rs_text_puts(rs_sink_text(yaml), "points:");
     RS_TRY_OUT(write_points(results, json, yaml));
+    RS_TRY_OUT(write_variants(results, json, yaml));
 out:
     json_decref(head);
-    RS_TRY_OUT(write_variants(results, json, yaml));
     status = rs_sink_close(json, status);
     return rs_sink_close(yaml, status);
 }
