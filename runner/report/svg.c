@@ -96,6 +96,8 @@ static void put_x_tick(const rs_svg_frame *f, double value, double *last, rs_tex
 {
     double x = rs_svg_x(f, value);
     char text[32];
+    if (x < LEFT || x > WIDTH - RIGHT)
+        return;
     if (value >= 1e6)
         snprintf(text, sizeof text, "%.3g", value);
     else
