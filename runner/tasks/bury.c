@@ -249,3 +249,21 @@ rs_status rs_bury(rs_burial *burial, int64_t context, rs_sample *sample)
     burial->order = NULL;
     return status;
 }
+
+rs_status rs_bury_text(rs_burial *burial, int64_t tokens, rs_text *out)
+{
+    assert(burial->stack->kind != RS_HAY_NEEDLE);
+    rs_task_setup bare = *burial->setup;
+    bare.bos = -1;
+    bare.prompt_prefix = bare.prompt_suffix = "";
+    rs_sample sample = {0};
+    rs_fit fit = {.setup = &bare, .budget = tokens, .max_units = tokens, .drawn = burial, .build = build, .estimate = estimate};
+    draw_units(burial, tokens);
+    rs_status status = rs_fit_prompt(&fit, tokens, &sample, &burial->units);
+    if (status == RS_OK)
+        build(burial, burial->units, out, out);
+    rs_sample_free(&sample);
+    free(burial->order);
+    burial->order = NULL;
+    return status;
+}

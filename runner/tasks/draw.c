@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/text.h"
 #include "tasks/words.h"
 
 enum { MAX_DRAWS = 1000 };
@@ -72,7 +73,9 @@ double rs_drawer_capacity(const rs_drawer *drawer)
 {
     if (drawer->kind == RS_DRAW_WORD)
         return (double)drawer->n_words;
-    return drawer->kind == RS_DRAW_NUMBER ? 9 * pow(10, drawer->digits - 1) : 0x1p122;
+    if (drawer->kind == RS_DRAW_NUMBER)
+        return 9 * pow(10, drawer->digits - 1);
+    return drawer->kind == RS_DRAW_UUID ? 0x1p122 : pow(26, drawer->digits);
 }
 
 static char *word(const rs_drawer *drawer, size_t i)
@@ -97,11 +100,28 @@ static char *uuid(rs_drawer *drawer)
                      b & 0xFFFFFFFFFFFF);
 }
 
+static char *letters(rs_drawer *drawer, char first)
+{
+    rs_text text = {0};
+    for (int i = 0; i < drawer->digits; i++) {
+        char letter = (char)(first + (int)rs_rng_below(drawer->rng, 26));
+        rs_text_append(&text, &letter, 1);
+    }
+    return text.data;
+}
+
 char *rs_drawer_any(rs_drawer *drawer)
 {
-    if (drawer->kind == RS_DRAW_WORD)
+    switch (drawer->kind) {
+    case RS_DRAW_WORD:
         return word(drawer, (size_t)rs_rng_below(drawer->rng, drawer->n_words));
-    return drawer->kind == RS_DRAW_NUMBER ? number(drawer) : uuid(drawer);
+    case RS_DRAW_NUMBER:
+        return number(drawer);
+    case RS_DRAW_UUID:
+        return uuid(drawer);
+    default:
+        return letters(drawer, drawer->kind == RS_DRAW_UPPER ? 'A' : 'a');
+    }
 }
 
 /* One step of a Fisher-Yates shuffle. */

@@ -1,4 +1,5 @@
-/* Drawing without repetition: words, numbers and uuids of one sample, all distinct; and depths that cover 0..1 evenly over samples. */
+/* Drawing without repetition: words, numbers, uuids and letters of one sample, all distinct; and depths that cover 0..1 evenly over
+ * samples. */
 #ifndef RS_TASKS_DRAW_H
 #define RS_TASKS_DRAW_H
 
@@ -7,7 +8,7 @@
 
 #include "base/rng.h"
 
-typedef enum rs_draw_kind { RS_DRAW_WORD, RS_DRAW_NUMBER, RS_DRAW_UUID } rs_draw_kind;
+typedef enum rs_draw_kind { RS_DRAW_WORD, RS_DRAW_NUMBER, RS_DRAW_UUID, RS_DRAW_UPPER, RS_DRAW_LOWER } rs_draw_kind;
 #define RS_DRAW_CHOICES "word|number|uuid"
 rs_draw_kind rs_draw_kind_of(const char *choice); /* one of RS_DRAW_CHOICES */
 
@@ -23,12 +24,12 @@ typedef struct rs_drawer {
     rs_rng *rng;   /* borrowed */
     rs_seen *seen; /* borrowed; shared by drawers whose texts must differ */
     rs_draw_kind kind;
-    int digits;         /* NUMBER: how many; the first is not 0 */
+    int digits;         /* NUMBER: how many; the first is not 0. UPPER, LOWER: how many letters A..Z, a..z */
     char *const *words; /* WORD: borrowed; NULL: built-in "adjective-noun" */
     size_t n_words;
     uint32_t *order; /* WORD: what is left is order[n_taken..n_words); owned */
     size_t n_taken;
-    const char *avoid; /* NUMBER, UUID: borrowed text, of n_avoid bytes, in which no drawn text occurs; NULL: none */
+    const char *avoid; /* all but WORD: borrowed text, of n_avoid bytes, in which no drawn text occurs; NULL: none */
     size_t n_avoid;
 } rs_drawer;
 

@@ -81,6 +81,10 @@ typedef struct rs_burial {
  * and its separator), units, start_byte (of the text, joined). */
 rs_status rs_bury(rs_burial *burial, int64_t context, rs_sample *sample);
 
+/* The same text as a part of another prompt (a solved example), appended to out with as many units as fit `tokens`. Not of a haystack of
+ * needles. */
+rs_status rs_bury_text(rs_burial *burial, int64_t tokens, rs_text *out);
+
 /* The depth of needle j of sample doc_id: the param's, in turn; else drawn (j 0: evenly over samples; others: uniform, from rng). */
 double rs_needle_depth(const rs_params *params, uint64_t seed, const char *name, int64_t context, int64_t doc_id, size_t j, rs_rng *rng);
 
