@@ -13,6 +13,7 @@ extern const rs_task rs_task_niah;
 extern const rs_task rs_task_niah_single_1, rs_task_niah_single_2, rs_task_niah_single_3;
 extern const rs_task rs_task_niah_multikey_1, rs_task_niah_multikey_2, rs_task_niah_multikey_3;
 extern const rs_task rs_task_niah_multivalue, rs_task_niah_multiquery;
+extern const rs_task rs_task_vt, rs_task_cwe, rs_task_fwe, rs_task_qa_1, rs_task_qa_2;
 extern const rs_task rs_task_max_retrieval;
 extern const rs_task rs_task_kv_lookup;
 extern const rs_task rs_task_copy;
