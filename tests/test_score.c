@@ -118,6 +118,56 @@ static const ruler_case ruler_cases[] = {
     {"\xC4\xB0stanbul", 0, {"i\xCC\x87stanbul"}, 1, 1},
     {"aa", 0, {"a", "a"}, 1, 1},
     {"b", 0, {"a", "a", "b"}, 1.0 / 3, 1},
+    {"\n\t abc\v", 0, {"ABC"}, 1, 1},
+    {"abc\r\ndef", 0, {"abc\n\ndef"}, 1, 1}, /* each control byte is a newline of its own */
+    {"abc\r\ndef", 0, {"abc\ndef"}, 0, 0},
+    {"abc\x1B[0m", 0, {"abc\n[0m"}, 1, 1},
+    {"\x1F\x1E", 0, {"\n"}, 0, 0}, /* nothing is left of it */
+    {"\0", 1, {""}, 1, 1},
+    {"   ", 0, {" "}, 0, 0},
+    {"a b", 0, {"a  b"}, 0, 0},
+    {"Two words", 0, {"two", "WORDS", "three", "two words"}, 0.75, 1},
+    {"no", 0, {"know", "NO"}, 0.5, 1}, /* the reference in the answer, not the answer in the reference */
+    {"a\xE2\x80\x8B"
+     "b",
+     0,
+     {"ab"},
+     0,
+     0}, /* a zero-width space is no white space, inside */
+    {"\xE2\x80\x8B"
+     "abc",
+     0,
+     {"\xE2\x80\x8B"
+      "abc"},
+     1,
+     1}, /* nor at the ends; */
+    {"\xE2\x80\xA8"
+     "abc\xE2\x80\xA9",
+     0,
+     {"\xE2\x80\xA8"
+      "abc"},
+     0,
+     0}, /* line and paragraph separators are */
+    {"\xEF\xBB\xBF"
+     "abc",
+     0,
+     {"\xEF\xBB\xBF"
+      "abc"},
+     1,
+     1}, /* a byte order mark stays */
+    {"\xC2\x80"
+     "abc",
+     0,
+     {"\xC2\x80"
+      "abc"},
+     1,
+     1},                                                                 /* U+0080 too */
+    {"\xEF\xBC\xA1\xEF\xBC\xA2", 0, {"\xEF\xBD\x81\xEF\xBD\x82"}, 1, 1}, /* full-width letters */
+    {"\xC7\x85x", 0, {"\xC7\x86X"}, 1, 1},                               /* a title-case letter */
+    {"\xC5\xBFun", 0, {"sun"}, 0, 0},                                    /* long s is lower case already */
+    {"\xE1\xBA\x9E", 0, {"ss"}, 0, 0},
+    {"e\xCC\x81", 0, {"\xC3\xA9"}, 0, 0}, /* no normal form: an accent apart is another text */
+    {"\xF0\x9F\x98\x80 yes", 0, {"\xF0\x9F\x98\x80"}, 1, 1},
 };
 
 static void test_ruler(void **state)
