@@ -332,9 +332,9 @@ static void check_parts(const char *name, const char *const *ids)
 static void test_parts(void **state)
 {
     (void)state;
-    static const char *const small[] = {"curves",      "maps",        "depths", "differences", "positions",
-                                        "frequencies", "points-list", "config", NULL};
-    static const char *const troubles[] = {"troubles",  "curves",      "maps",        "depths", "differences",
+    static const char *const small[] = {"curves",    "maps",        "depths",      "differences", "lengths",
+                                        "positions", "frequencies", "points-list", "config",      NULL};
+    static const char *const troubles[] = {"troubles",  "curves",      "maps",        "depths", "differences", "lengths",
                                            "positions", "frequencies", "points-list", "config", NULL};
     static const char *const one[] = {"maps", "positions", "frequencies", "points-list", "config", NULL};
     static const char *const nothing[] = {"troubles", "maps", "frequencies", "points-list", "config", NULL};
@@ -362,6 +362,12 @@ static void test_numbers(void **state)
     assert_int_equal(count(page, "<td class=\"d0\" title=\"1 samples\">0.00</td>"), 3 * (0 + 1 + 2));
     /* Two ropes differ from the baseline at 3 contexts of 2 tasks, and each context has its axis. */
     assert_int_equal(count(page, "<svg class=\"forest\""), 12 + 6);
+    /* rope 2 finds 4 of 6 needles at each context, less than 0.856 but all of what it finds at the shortest; a lucky resample finds 6. */
+    const char *lengths = strstr(page, "<h2 id=\"lengths\">"), *variant = strstr(lengths, "<th scope=\"row\">rope 2</th>");
+    assert_non_null(variant);
+    assert_non_null(strstr(variant, "<td class=\"num\" data-v=\"0\"><svg class=\"reach\""));
+    assert_non_null(strstr(variant, "data-v=\"4096\">4096 ["));
+    assert_non_null(strstr(variant, "data-v=\"0.666666667\">0.667 ["));
     /* 18 points, of which 9 have two metrics. */
     const char *points = strstr(page, "id=\"points\"");
     assert_int_equal(count(points, "<tr><th scope=\"row\">"), 27);

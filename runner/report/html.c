@@ -170,6 +170,11 @@ static void put_forest(const rs_html_page *page)
     put_for_tasks(page, rs_html_forest);
 }
 
+static void put_lengths(const rs_html_page *page)
+{
+    put_for_tasks(page, rs_html_lengths);
+}
+
 static void put_config(const rs_html_page *page)
 {
     rs_text yaml = {0};
@@ -205,6 +210,7 @@ static const part parts[] = {
     {"maps", "Variants by context", put_heat},
     {"depths", "Depth by context", put_depths},
     {"differences", "Differences from the baseline", put_forest},
+    {"lengths", "Effective length", put_lengths},
     {"positions", "Loss by position", rs_html_positions},
     {"frequencies", "Effective frequencies", rs_html_frequencies},
     {"points-list", "All points", rs_html_points},

@@ -91,8 +91,11 @@ static void put_cell(const rs_plan_task *task, const rs_point_result *result, do
     put_drawing(versus, reach, !apart ? "even" : better ? "better" : "worse", out);
     rs_text_puts(out, "<small>");
     rs_html_put_versus(versus, out);
-    if (isfinite(versus.p_holm))
-        rs_text_printf(out, rs_html_differs(versus) ? " <strong>*</strong> p %.2g" : " p %.2g", versus.p_holm);
+    if (versus.p_holm < 1e-4)
+        rs_text_puts(out, ", p &lt; 0.0001");
+    else if (isfinite(versus.p_holm))
+        rs_text_printf(out, ", p %.2g", versus.p_holm);
+    rs_text_puts(out, rs_html_differs(versus) ? " <strong>*</strong>" : "");
     rs_text_puts(out, "</small></td>");
 }
 
@@ -118,11 +121,11 @@ static void put_head(const rs_html_page *page, int task, double reach)
     free(name);
     rs_text_puts(out, "<caption>");
     rs_html_text(t->metrics[METRIC], out);
-    rs_text_printf(
-        out,
-        ", variant less baseline over the same samples, with its 95&#160;%% interval; %s is better (blue). An arrow: beyond the axis. Filled "
-        "diamonds and *: p below 0.05 after Holm's correction.</caption><thead><tr><th scope=\"col\">variant</th>",
-        t->scores_text ? "less" : "more");
+    rs_text_printf(out,
+                   ", variant less baseline over the same samples, with its 95&#160;%% interval; %s is better (blue). An arrow: beyond the "
+                   "axis. Filled "
+                   "diamonds and *: p below 0.05 after Holm's correction.</caption><thead><tr><th scope=\"col\">variant</th>",
+                   t->scores_text ? "less" : "more");
     for (int64_t c = 0; c < page->grid.n_columns; c++)
         if (page->grid.columns[c].task == task)
             put_column_head(page->grid.columns[c].context, reach, out);

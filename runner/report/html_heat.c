@@ -56,7 +56,7 @@ static void put_heat_cell(const rs_results *results, const rs_grid *grid, int64_
     if (result->has_versus) {
         rs_text_puts(out, result->versus[metric].value > 0 ? "<small>+" : "<small>");
         rs_format_estimate(result->versus[metric], out);
-        rs_text_puts(out, "</small>");
+        rs_text_puts(out, rs_html_differs(rs_html_versus_baseline(result, metric)) ? " *</small>" : "</small>");
     }
     rs_text_puts(out, "</td>");
 }
@@ -72,7 +72,8 @@ void rs_html_heat(const rs_html_page *page, int task)
     rs_text_puts(out, "<caption>");
     rs_html_text(t->metrics[rs_grid_metric(t)], out);
     rs_text_printf(out,
-                   " ± standard error, %s is better; small: difference from the baseline, sample by sample. Orange is the worst of a "
+                   " ± standard error, %s is better; small: difference from the baseline, sample by sample (*: p below 0.05 after Holm's "
+                   "correction). Orange is the worst of a "
                    "column, blue the best, a frame marks the best.</caption><thead><tr><th scope=\"col\">variant</th>",
                    t->scores_text ? "less" : "more");
     for (int64_t c = 0; c < grid->n_columns; c++) {

@@ -124,6 +124,10 @@ rs_html_interval rs_html_metric_interval(const rs_plan_task *task, const rs_poin
 rs_html_versus rs_html_versus_baseline(const rs_point_result *result, int metric)
 {
     rs_estimate versus = result->versus[metric];
+    if (result->evidence) {
+        const rs_evidence *evidence = &result->evidence[metric];
+        return (rs_html_versus){versus.value, evidence->interval.low, evidence->interval.high, evidence->p_holm};
+    }
     return (rs_html_versus){versus.value, versus.value - z95 * versus.error, versus.value + z95 * versus.error, NAN};
 }
 
@@ -135,8 +139,8 @@ bool rs_html_differs(rs_html_versus versus)
 void rs_html_put_versus(rs_html_versus versus, rs_text *out)
 {
     double width = versus.high - versus.low;
-    if (versus.difference == 0 && width == 0) {
-        rs_text_puts(out, "0 [0, 0]");
+    if (versus.difference == 0 && !(width > 0)) {
+        rs_text_puts(out, "0"); /* on each sample: there is nothing to resample */
         return;
     }
     int decimals = width > 0 && isfinite(width) ? 1 - (int)floor(log10(width)) : 3;

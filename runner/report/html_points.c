@@ -70,6 +70,14 @@ static void put_number(bool there, double value, rs_estimate estimate, rs_text *
     rs_text_puts(out, "</td>");
 }
 
+static void put_p(double p, rs_text *out)
+{
+    if (isfinite(p))
+        rs_text_printf(out, "<td class=\"num\" data-v=\"%.9g\">%.2g</td>", p, p);
+    else
+        rs_text_puts(out, "<td class=\"num\" data-v=\"\"></td>");
+}
+
 static void put_metric_row(const rs_results *results, int64_t i, int metric, rs_text *out)
 {
     const rs_plan_point *point = &results->plan.points[i];
@@ -85,14 +93,15 @@ static void put_metric_row(const rs_results *results, int64_t i, int metric, rs_
     put_number(done, result->metrics[metric].error, result->metrics[metric], out);
     put_number(result->has_versus, result->versus[metric].value, result->versus[metric], out);
     put_number(result->has_versus, result->versus[metric].error, result->versus[metric], out);
+    put_p(result->has_versus ? rs_html_versus_baseline(result, metric).p_holm : NAN, out);
     rs_text_printf(out, "<td class=\"num\" data-v=\"%" PRId64 "\">%" PRId64 "</td><td class=\"num\" data-v=\"%.6g\">%.1f</td></tr>\n",
                    result->n, result->n, result->seconds, result->seconds);
 }
 
 void rs_html_points(const rs_html_page *page)
 {
-    static const char *const heads[] = {"rope",  "softmax", "task",       "context", "status",  "metric",
-                                        "value", "stderr",  "difference", "stderr",  "samples", "seconds"};
+    static const char *const heads[] = {"rope",   "softmax",    "task",   "context",  "status",  "metric", "value",
+                                        "stderr", "difference", "stderr", "p (Holm)", "samples", "seconds"};
     const rs_results *results = page->results;
     rs_text *out = page->out;
     int64_t rows = 0, left_out = 0;

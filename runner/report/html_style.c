@@ -58,6 +58,7 @@ const char rs_html_style[] =
     ".legend{list-style:none;display:flex;flex-wrap:wrap;gap:.2em 1.2em;padding:0;margin:.3em 0;font-size:.86rem}.key{width:32px;height:12px;margin-right:.4em}\n"
     ".legend button{all:unset;cursor:pointer}.legend button:focus-visible{outline:2px solid var(--c0)}.legend button[aria-pressed=false]{opacity:.45;text-decoration:line-through}\n"
     "svg.forest{display:block;width:150px;height:18px;margin-left:auto}.better{color:var(--good)}.worse{color:var(--ill)}.even{color:var(--dim)}.m.open{fill:var(--bg);stroke:currentColor;stroke-width:1.5}.forest .e{stroke-width:2;opacity:1}\n"
+    "svg.reach{display:block;width:220px;height:16px;margin-left:auto}.bar{fill:var(--good);opacity:.45}.span{fill:none;stroke:var(--fg);stroke-width:1.4}\n"
     "details{margin:.4em 0}summary{cursor:pointer;color:var(--dim);font-size:.86rem}\n"
     "pre{background:var(--panel);border:1px solid var(--line);border-radius:6px;padding:.8em 1em;overflow:auto;max-height:70vh}\n"
     "#tip{position:fixed;z-index:9;max-width:22em;padding:.25em .6em;border-radius:4px;background:var(--fg);color:var(--bg);font-size:.82rem;pointer-events:none}\n"
