@@ -2,6 +2,7 @@
  * markup is HTML and well-formed XML at once. */
 #include "report/html.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,8 +90,8 @@ static void put_fact(const char *name, json_t *value, rs_text *out)
         return;
     if (json_is_string(value))
         rs_text_puts(&text, json_string_value(value));
-    else if (json_is_real(value))
-        rs_text_printf(&text, "%.1f", json_real_value(value));
+    else if (json_is_number(value)) /* one decimal; a number read back from run.json may have become an integer */
+        rs_text_printf(&text, "%.15g", round(json_number_value(value) * 10) / 10);
     else if (json_is_array(value))
         put_list(value, &text);
     else

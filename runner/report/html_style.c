@@ -63,7 +63,7 @@ const char rs_html_style[] =
     "pre{background:var(--panel);border:1px solid var(--line);border-radius:6px;padding:.8em 1em;overflow:auto;max-height:70vh}\n"
     "#tip{position:fixed;z-index:9;max-width:22em;padding:.25em .6em;border-radius:4px;background:var(--fg);color:var(--bg);font-size:.82rem;pointer-events:none}\n"
     "@media(max-width:600px){body{padding:16px 10px 40px}h2{margin-top:1.8em}}\n"
-    "@media print{body{max-width:none;padding:0;font-size:10px}.scroll,pre,.wide{max-height:none;overflow:visible;border:0}pre{white-space:pre-wrap;overflow-wrap:anywhere}"
-    "nav,#filters,.skip,#tip,details{display:none}table{font-size:8.5px}pre,.num,table.depth td{font-size:8px}th,td{padding:.2em .4em}thead th{position:static}svg.chart{min-width:0;max-width:17cm}svg.forest{width:90px;height:11px}"
+    "@media print{html{font-size:9.5px}body{max-width:none;padding:0;font-size:1rem}.scroll,pre,.wide{max-height:none;overflow:visible;border:0}pre{white-space:pre-wrap;overflow-wrap:anywhere}"
+    "nav,#filters,.skip,#tip,details{display:none}th,td{padding:.2em .4em}thead th{position:static}svg.chart{min-width:0;max-width:17cm}svg.forest{width:90px;height:11px}"
     "figure,tr,table.depth{break-inside:avoid}h2,h3{break-after:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}\n";
 /* clang-format on */
