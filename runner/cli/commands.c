@@ -143,8 +143,12 @@ rs_status rs_command_report(const rs_options *options, rs_run_result *result)
     rs_text table = {0};
     RS_TRY(rs_journal_read(options->positional[0], &journal));
     rs_status status = rs_report_write_and_show(options->positional[0], journal, NULL, &summary, TABLE_WIDTH, &table);
+    if (status == RS_OK && options->format)
+        status = rs_report_write_lm_eval(options->positional[0], journal);
     if (status == RS_OK) {
         fputs(table.data, stdout);
+        if (options->format)
+            printf("%s/lm-eval\n", options->positional[0]);
         *result = verdict(&summary);
     }
     rs_text_free(&table);

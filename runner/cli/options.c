@@ -12,7 +12,7 @@ const char rs_help_text[] =
     "usage: ropesweep CONFIG.yaml [options]            run a sweep (alone, or under mpirun or srun)\n"
     "       ropesweep plan CONFIG.yaml [--ranks N]     points, memory, FLOPs; reads no weights\n"
     "       ropesweep check CONFIG.yaml                validate the config and the checkpoint's headers\n"
-    "       ropesweep report DIR                       rebuild the reports of an output folder\n"
+    "       ropesweep report DIR [--format lm-eval]    rebuild the reports of an output folder; DIR/lm-eval too\n"
     "       ropesweep compare A B [--gate 'TASK[@CONTEXT] METRIC >= X']...   exit 4 if a gate fails\n"
     "       ropesweep merge DIR... -o DIR              join the shards of a job array\n"
     "       ropesweep list rope|softmax|tasks|config   what there is, with every key\n"
@@ -50,15 +50,15 @@ static const struct {
     {"help", RS_COMMAND_HELP, 0, INT_MAX, ""},
 };
 
-/* Options by name. `in`: letters of the commands that take it (r run, p plan, c check, m merge, C compare, * all). */
+/* Options by name. `in`: letters of the commands that take it (r run, p plan, c check, m merge, C compare, R report, * all). */
 static const struct {
     const char *name, *in;
     bool has_value;
 } known[] = {
-    {"--output", "rm", true},  {"-o", "rm", true},      {"--set", "rpc", true},    {"--fresh", "r", false},
-    {"--limit", "rpc", true},  {"--shard", "rp", true}, {"--backend", "rp", true}, {"--gate", "C", true},
-    {"--ranks", "p", true},    {"-q", "*", false},      {"-v", "*", false},        {"--quiet", "*", false},
-    {"--verbose", "*", false}, {"--help", "*", false},  {"-h", "*", false},        {"--version", "*", false},
+    {"--output", "rm", true}, {"-o", "rm", true},        {"--set", "rpc", true},  {"--fresh", "r", false},   {"--limit", "rpc", true},
+    {"--shard", "rp", true},  {"--backend", "rp", true}, {"--gate", "C", true},   {"--ranks", "p", true},    {"--format", "R", true},
+    {"-q", "*", false},       {"-v", "*", false},        {"--quiet", "*", false}, {"--verbose", "*", false}, {"--help", "*", false},
+    {"-h", "*", false},       {"--version", "*", false},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands, N_KNOWN = sizeof known / sizeof *known };
 
@@ -75,6 +75,8 @@ static char letter(rs_command command)
         return 'm';
     case RS_COMMAND_COMPARE:
         return 'C';
+    case RS_COMMAND_REPORT:
+        return 'R';
     default:
         return '-';
     }
@@ -140,6 +142,10 @@ static rs_status apply(rs_options *o, const char *name, char *value)
         if (strcmp(value, "cpu") != 0 && strcmp(value, "cuda") != 0)
             return rs_fail(RS_INVALID, "--backend: '%s'; backends: cpu, cuda", value);
         o->run.backend = value;
+    } else if (strcmp(name, "--format") == 0) {
+        if (strcmp(value, "lm-eval") != 0)
+            return rs_fail(RS_INVALID, "--format: '%s'; formats: lm-eval", value);
+        o->format = value;
     } else if (strcmp(name, "--gate") == 0) {
         o->gates[o->n_gates++] = value;
     } else if (strcmp(name, "--fresh") == 0) {

@@ -31,6 +31,7 @@ typedef struct rs_options {
     int n_owned, ranks; /* ranks: `plan --ranks N` */
     char **gates;       /* compare --gate; borrowed from argv */
     int n_gates;
+    const char *format; /* report --format: "lm-eval", NULL for none */
     rs_log_level log_level;
 } rs_options;
 

@@ -81,11 +81,11 @@ static void put_quoted(const char *s, size_t n, rs_text *out)
     rs_text_free(&literal);
 }
 
-typedef enum spelling { SPELL_JSON, SPELL_YAML } spelling;
+typedef enum spelling { SPELL_JSON, SPELL_JSON_TYPED, SPELL_YAML } spelling;
 
 static void put_string(const char *s, size_t n, spelling in, bool key, rs_text *out)
 {
-    if (in == SPELL_JSON)
+    if (in != SPELL_YAML)
         rs_text_json_string(out, s, n);
     else if (is_plain(s, n, key))
         rs_text_append(out, s, n);
@@ -94,6 +94,14 @@ static void put_string(const char *s, size_t n, spelling in, bool key, rs_text *
 }
 
 /* --- trees --- */
+
+void rs_emit_real(double value, rs_text *out)
+{
+    size_t from = out->n;
+    rs_text_double(out, value);
+    if (isfinite(value) && strchr(out->data + from, '.') == NULL)
+        rs_text_puts(out, ".0");
+}
 
 static void put_flow(json_t *value, spelling in, rs_text *out)
 {
@@ -130,7 +138,10 @@ static void put_flow(json_t *value, spelling in, rs_text *out)
         rs_text_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
         break;
     case JSON_REAL:
-        rs_text_double(out, json_real_value(value));
+        if (in == SPELL_JSON_TYPED)
+            rs_emit_real(json_real_value(value), out);
+        else
+            rs_text_double(out, json_real_value(value));
         break;
     default:
         rs_text_puts(out, json_is_true(value) ? "true" : json_is_false(value) ? "false" : "null");
@@ -140,6 +151,11 @@ static void put_flow(json_t *value, spelling in, rs_text *out)
 void rs_emit_json(json_t *value, rs_text *out)
 {
     put_flow(value, SPELL_JSON, out);
+}
+
+void rs_emit_json_typed(json_t *value, rs_text *out)
+{
+    put_flow(value, SPELL_JSON_TYPED, out);
 }
 
 /* Appends on the line that was begun if the value is short or has no parts; otherwise appends nothing. */

@@ -8,6 +8,10 @@
 
 /* On one line. */
 void rs_emit_json(json_t *value, rs_text *out);
+/* The same for readers that tell 1 from 1.0: reals have a point. */
+void rs_emit_json_typed(json_t *value, rs_text *out);
+/* A real so; null where it is not finite. */
+void rs_emit_real(double value, rs_text *out);
 /* As a block at this indentation, its first line begun by the caller, ending in a newline; what is short goes on one line, in brackets. Readable by
  * YAML 1.1 and 1.2 readers alike: strings that either would take for something else are quoted. */
 void rs_emit_yaml(json_t *value, int indent, rs_text *out);

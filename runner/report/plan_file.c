@@ -52,6 +52,7 @@ static int find_task(rs_plan_file *plan, json_t *point, int64_t guess)
     if (!read_metrics(plan, json_object_get(point, "metrics"), &task))
         return -1;
     task.label = rs_strdup(label);
+    task.version = (int)json_integer_value(json_object_get(point, "task_version"));
     RS_PUSH(plan->tasks, plan->n_tasks, plan->tasks_cap, task);
     return plan->n_tasks - 1;
 }

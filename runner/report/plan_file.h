@@ -13,6 +13,7 @@
 /* Points of one label share a task. */
 typedef struct rs_plan_task {
     char *label;
+    int version;
     bool scores_text;               /* metrics follow from nll; else from the records' scores */
     bool counts_keys;               /* with scores_text: nll of key tokens only (report/key_tokens.h) */
     const char *metrics[RS_MAX_METRICS];

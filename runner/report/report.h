@@ -47,6 +47,8 @@ rs_status rs_report_write(const char *folder, const rs_journal *journal, const r
 /* The same, and the table for the terminal from the same evaluation; table NULL: not wanted. */
 rs_status rs_report_write_and_show(const char *folder, const rs_journal *journal, const rs_run_facts *facts, rs_report_summary *summary,
                                    int width, rs_text *table);
+/* FOLDER/lm-eval/: the done points in lm-evaluation-harness's layout, under the time of the last run. */
+rs_status rs_report_write_lm_eval(const char *folder, const rs_journal *journal);
 /* What is done, without writing anything. */
 rs_status rs_report_summarize(const rs_journal *journal, rs_report_summary *summary);
 /* Whether `folder` holds all reports of a run that ended complete (journal/run.json says so; it is written last). */
