@@ -159,7 +159,7 @@ typedef struct judged {
 enum { MAX_CELLS = 8 };
 
 /* Resamples the cells' columns as a report does, then judges them. */
-static judged judge(rs_cell *cells, size_t n_cells, bool exponential)
+static judged judge(rs_cell *cells, size_t n_cells)
 {
     judged j;
     double *replicates = rs_alloc(2 * MAX_CELLS * RS_RESAMPLES, sizeof *replicates);
@@ -171,9 +171,10 @@ static judged judge(rs_cell *cells, size_t n_cells, bool exponential)
         cells[k].ra = a;
         cells[k].rb = cells[k].yb ? b : NULL;
         cells[k].number = k;
+        rs_cell_measure(&cells[k]);
         rs_resample_close(resample);
     }
-    rs_judge(cells, n_cells, exponential, &j.value, &j.evidence);
+    rs_judge(cells, n_cells, &j.value, &j.evidence);
     free(replicates);
     return j;
 }
@@ -194,9 +195,10 @@ static void test_intervals(void **state)
             cells[k].yb = numbers(json_array_get(cell, 2));
             cells[k].wb = numbers(json_array_get(cell, 3));
             cells[k].n = json_array_size(json_array_get(cell, 0));
+            cells[k].exponential = json_is_true(json_object_get(c, "exponential"));
             cells[k].weight = number(json_object_get(c, "weights"), k);
         }
-        judged j = judge(cells, json_array_size(json_object_get(c, "cells")), json_is_true(json_object_get(c, "exponential")));
+        judged j = judge(cells, json_array_size(json_object_get(c, "cells")));
         double low = json_number_value(json_object_get(c, "low")), high = json_number_value(json_object_get(c, "high"));
         check(name, j.value.value, json_number_value(json_object_get(c, "value")), 1e-10); /* written with 12 decimals */
         if (!(fabs(j.evidence.interval.low - low) < 1e-10 && fabs(j.evidence.interval.high - high) < 1e-10))
@@ -216,7 +218,7 @@ static void test_evidence(void **state)
     /* 8 of 10 solved against 3: higher on 6, lower on 1. Differences: 6 times 1, -1, 3 times 0; mean 0.5, variance 4.5 / 9. */
     const double a[] = {1, 1, 1, 1, 1, 1, 1, 1, 0, 0}, b[] = {0, 0, 0, 0, 0, 0, 1, 1, 1, 0};
     rs_cell cell = {.ya = a, .yb = b, .n = 10, .weight = 1};
-    judged j = judge(&cell, 1, false);
+    judged j = judge(&cell, 1);
     check("value", j.value.value, 0.5, 1e-15);
     check("error", j.value.error, sqrt(0.5 / 10), 1e-15);
     check("effect", j.evidence.effect, 0.5 / sqrt(0.5), 1e-14);
@@ -224,20 +226,20 @@ static void test_evidence(void **state)
     check("p", j.evidence.p, 2 * 8.0 / 128, 1e-14);
     /* nothing differs: no interval, no effect, but a difference that would have been found */
     cell.yb = a;
-    j = judge(&cell, 1, false);
+    j = judge(&cell, 1);
     assert_true(j.value.value == 0 && isnan(j.evidence.interval.low) && isnan(j.evidence.interval.high) && isnan(j.evidence.effect) &&
                 isnan(j.evidence.odds) && j.evidence.p == 1);
     check("mde", j.evidence.mde, 0.6731718214777693, 1e-9);
     /* one side alone, and sides that weight a sample differently, have no p */
     const double w[] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 2};
     cell = (rs_cell){.ya = a, .n = 10, .weight = 1};
-    j = judge(&cell, 1, false);
+    j = judge(&cell, 1);
     assert_true(isnan(j.evidence.p) && j.value.value == 0.8 && j.evidence.interval.low < 0.8 && j.evidence.interval.high <= 1);
     cell = (rs_cell){.ya = a, .wa = w, .yb = b, .wb = (const double[]){1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, .n = 10, .weight = 1};
-    assert_true(isnan(judge(&cell, 1, false).evidence.p));
+    assert_true(isnan(judge(&cell, 1).evidence.p));
     /* one sample says nothing of a spread */
     cell = (rs_cell){.ya = a, .yb = b, .n = 1, .weight = 1};
-    j = judge(&cell, 1, false);
+    j = judge(&cell, 1);
     assert_true(j.value.value == 1 && isnan(j.value.error) && isnan(j.evidence.interval.low) && isnan(j.evidence.mde));
 }
 
@@ -320,7 +322,8 @@ static void test_coverage(void **state)
         rs_resample_means(resample, columns, 2);
         rs_cell cell = {.ya = a, .yb = b, .ra = r, .rb = r + RS_RESAMPLES, .n = N, .weight = 1};
         judged j;
-        rs_judge(&cell, 1, false, &j.value, &j.evidence);
+        rs_cell_measure(&cell);
+        rs_judge(&cell, 1, &j.value, &j.evidence);
         double truth = (1 - 0.3 * 0.3 * 2) - 0.5; /* of (U + V) / 2 below t: 2 t^2 up to a half, 1 - 2 (1 - t)^2 beyond */
         covered += j.evidence.interval.low <= truth && truth <= j.evidence.interval.high;
     }
@@ -361,12 +364,10 @@ static void test_reaches(void **state)
                 rs_column column = {cells[t].ya, NULL, r};
                 rs_resample_means(resample, &column, 1);
                 rs_resample_close(resample);
+                rs_cell_measure(&cells[t]);
             }
-            rs_estimate value;
-            rs_evidence evidence;
-            rs_judge(cells, json_array_size(tasks), false, &value, &evidence);
-            rs_sum_replicates(cells, json_array_size(tasks), false, replicates[k]);
-            values[k] = value.value;
+            rs_sum_replicates(cells, json_array_size(tasks), replicates[k]);
+            values[k] = rs_sum_values(cells, json_array_size(tasks)).value;
             for (t = 0; t < json_array_size(tasks); t++) {
                 free((void *)(size_t)cells[t].ya);
                 free((void *)(size_t)cells[t].ra);

@@ -75,7 +75,7 @@ const char *rs_double_text(double value, char buffer[32])
         snprintf(buffer, 32, "%" PRId64, (int64_t)value);
         return buffer;
     }
-    for (int digits = 1; digits <= 17; digits++) {
+    for (int digits = 15; digits <= 17; digits++) { /* a decimal of up to 15 digits comes back from a double, without zeros behind it */
         snprintf(buffer, 32, "%.*g", digits, value);
         if (strtod(buffer, NULL) == value)
             break;

@@ -40,19 +40,31 @@ static size_t slot_of(const rs_journal *journal, rs_digest id)
     return slot;
 }
 
-static void grow_slots(rs_journal *journal)
+static void make_slots(rs_journal *journal, size_t n_slots)
 {
     free(journal->slots);
-    journal->n_slots = journal->n_slots ? 2 * journal->n_slots : 1024;
+    journal->n_slots = n_slots;
     journal->slots = rs_alloc(journal->n_slots, sizeof *journal->slots);
     for (size_t i = 0; i < journal->n; i++)
         journal->slots[slot_of(journal, journal->entries[i].id)] = (uint32_t)(i + 1);
 }
 
+void rs_journal_reserve(rs_journal *journal, size_t n)
+{
+    size_t n_slots = journal->n_slots ? journal->n_slots : 1024;
+    while (4 * n > 3 * n_slots)
+        n_slots *= 2;
+    make_slots(journal, n_slots);
+    if (n > journal->cap) {
+        journal->cap = n;
+        journal->entries = rs_realloc(journal->entries, n, sizeof *journal->entries);
+    }
+}
+
 bool rs_journal_index(rs_journal *journal, const rs_record_key *key, int64_t offset, size_t bytes)
 {
     if (4 * (journal->n + 1) > 3 * journal->n_slots)
-        grow_slots(journal);
+        make_slots(journal, journal->n_slots ? 2 * journal->n_slots : 1024);
     size_t slot = slot_of(journal, key->id);
     if (journal->slots[slot] != 0)
         return false;

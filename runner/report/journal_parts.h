@@ -32,6 +32,8 @@ struct rs_journal {
 
 /* Adds to the index unless the id is there; returns whether it was added. */
 bool rs_journal_index(rs_journal *journal, const rs_record_key *key, int64_t offset, size_t bytes);
+/* Makes room for so many entries at once. */
+void rs_journal_reserve(rs_journal *journal, size_t n);
 /* Makes the map cover the log's first `bytes`. */
 rs_status rs_journal_map(const rs_journal *journal, size_t bytes);
 

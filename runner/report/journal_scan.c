@@ -9,7 +9,7 @@
 #include "report/journal_parts.h"
 #include "report/scan.h"
 
-enum { MAX_WARNINGS = 10 };
+enum { MAX_WARNINGS = 10, SAMPLE_BYTES = 1 << 16 };
 #define LET_GO_BYTES ((size_t)64 << 20)
 
 typedef struct scan_state {
@@ -74,6 +74,15 @@ static rs_status torn_tail(rs_journal *journal, size_t bytes)
     return RS_OK;
 }
 
+/* Room for as many lines as there are if all are like the first ones. */
+static void reserve_lines(rs_journal *journal, const char *start, size_t bytes)
+{
+    size_t sample = bytes < SAMPLE_BYTES ? bytes : SAMPLE_BYTES, lines = 0;
+    for (const char *p = start; (p = memchr(p, '\n', (size_t)(start + sample - p))) != NULL; p++)
+        lines++;
+    rs_journal_reserve(journal, (size_t)((double)bytes / (double)sample * (double)lines * 1.02) + 1);
+}
+
 rs_status rs_journal_scan(rs_journal *journal)
 {
     struct stat info;
@@ -84,6 +93,7 @@ rs_status rs_journal_scan(rs_journal *journal)
     RS_TRY(rs_journal_map(journal, (size_t)info.st_size));
     const char *p = journal->view->map, *end = p + info.st_size, *kept = p, *newline;
     scan_state state = {.journal = journal, .start = p};
+    reserve_lines(journal, p, (size_t)info.st_size);
     while (p < end && (newline = memchr(p, '\n', (size_t)(end - p))) != NULL) {
         state.lines++;
         if (!take_line(&state, p, (size_t)(newline - p)))

@@ -225,22 +225,27 @@ static void resample_variant(rs_judging *j)
 static rs_cell level_cell(const rs_judging *j, size_t s, int column)
 {
     const columns *a = &j->held[s].own;
-    return (rs_cell){.ya = a->y[column], .wa = a->w, .ra = a->replicates[column], .n = a->n, .number = s, .weight = 1};
+    rs_cell cell = {.ya = a->y[column], .wa = a->w, .ra = a->replicates[column], .n = a->n, .number = s, .weight = 1};
+    rs_cell_measure(&cell);
+    return cell;
 }
 
-static rs_cell pair_cell(const rs_judging *j, size_t s, int column)
+static rs_cell pair_cell(const rs_judging *j, size_t s, int column, bool exponential)
 {
     const held *h = &j->held[s];
     const columns *a = h->whole ? &h->own : &h->shared, *b = h->whole ? &j->strata[s].baseline : &h->against;
-    return (rs_cell){.ya = a->y[column],
-                     .wa = a->w,
-                     .yb = b->y[column],
-                     .wb = b->w,
-                     .ra = a->replicates[column],
-                     .rb = b->replicates[column],
-                     .n = a->n,
-                     .number = s,
-                     .weight = 1};
+    rs_cell cell = {.ya = a->y[column],
+                    .wa = a->w,
+                    .yb = b->y[column],
+                    .wb = b->w,
+                    .ra = a->replicates[column],
+                    .rb = b->replicates[column],
+                    .n = a->n,
+                    .exponential = exponential,
+                    .number = s,
+                    .weight = 1};
+    rs_cell_measure(&cell);
+    return cell;
 }
 
 static void judge_point(const rs_judging *j, size_t s)
@@ -250,16 +255,16 @@ static void judge_point(const rs_judging *j, size_t s)
     rs_point_result *result = &j->results->points[h->point];
     result->evidence = rs_alloc((size_t)task->n_metrics, sizeof *result->evidence);
     for (int m = 0; m < task->n_metrics; m++) {
-        bool exponential = task->scores_text && m == 1;
-        rs_cell cell = pair_cell(j, s, task->scores_text ? 0 : m);
+        rs_cell cell = pair_cell(j, s, task->scores_text ? 0 : m, task->scores_text && m == 1);
         rs_estimate difference;
-        rs_judge(&cell, 1, exponential, &difference, &result->evidence[m]);
+        rs_judge(&cell, 1, &difference, &result->evidence[m]);
     }
 }
 
 static void judge_variant(rs_judging *j, rs_variant *variant)
 {
     rs_variant_cell *cells = rs_alloc(j->n_strata, sizeof *cells);
+#pragma omp parallel for schedule(dynamic, 1)
     for (size_t s = 0; s < j->n_strata; s++) {
         const held *h = &j->held[s];
         cells[s] = (rs_variant_cell){.task = j->strata[s].task,
@@ -271,7 +276,7 @@ static void judge_variant(rs_judging *j, rs_variant *variant)
         if (cells[s].done)
             cells[s].level = level_cell(j, s, 0);
         if (cells[s].paired)
-            cells[s].pair = pair_cell(j, s, 0);
+            cells[s].pair = pair_cell(j, s, 0, false);
     }
     rs_variant_judge(variant, cells, j->n_strata, j->threshold);
     free(cells);

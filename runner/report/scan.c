@@ -23,17 +23,23 @@ bool rs_scan_byte(rs_scan *scan, char byte)
     return true;
 }
 
+/* A digit's value plus one; 0: no digit. */
+static const unsigned char hex_values[256] = {
+    ['0'] = 1, ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9, ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+};
+
 bool rs_scan_hex(const char *digits, size_t n, uint64_t *out)
 {
     uint64_t value = 0;
+    unsigned wrong = 0;
     for (size_t i = 0; i < n; i++) {
-        char c = digits[i];
-        if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'f'))
-            return false;
-        value = value << 4 | (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+        unsigned digit = hex_values[(unsigned char)digits[i]] - 1u;
+        wrong |= digit;
+        value = value << 4 | (digit & 15u);
     }
     *out = value;
-    return true;
+    return wrong < 16;
 }
 
 static bool scan_hex4(rs_scan *scan, uint32_t *out)
@@ -166,6 +172,27 @@ static bool scan_word(rs_scan *scan, const char *word)
 /* strtod and strtoll want a NUL behind the digits; numbers of any sane length are copied to the stack for it. */
 enum { MAX_NUMBER = 400 };
 
+/* Up to 15 digits over a power of ten are one division of two numbers that fp64 holds exactly, and so rounded as strtod rounds. */
+static bool short_decimal(const char *text, const char *end, double *out)
+{
+    static const double powers[] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+    bool negative = *text == '-', fraction = false;
+    int64_t digits = 0;
+    int n = 0, decimals = 0;
+    for (const char *p = text + negative; p < end; p++) {
+        if (*p == '.') {
+            fraction = true;
+            continue;
+        }
+        if (*p < '0' || *p > '9' || n++ == 15)
+            return false;
+        digits = 10 * digits + (*p - '0');
+        decimals += fraction;
+    }
+    *out = (negative ? -(double)digits : (double)digits) / powers[decimals];
+    return true;
+}
+
 bool rs_scan_number(rs_scan *scan, double *out)
 {
     rs_scan_space(scan);
@@ -178,6 +205,8 @@ bool rs_scan_number(rs_scan *scan, double *out)
     bool whole;
     if (!scan_number_text(scan, &whole) || scan->p - start > MAX_NUMBER)
         return false;
+    if (short_decimal(start, scan->p, out))
+        return true;
     memcpy(copy, start, (size_t)(scan->p - start));
     copy[scan->p - start] = '\0';
     *out = strtod(copy, NULL);
@@ -190,8 +219,13 @@ bool rs_scan_int(rs_scan *scan, int64_t *out)
     char copy[32];
     const char *start = scan->p;
     bool whole;
+    double value;
     if (!scan_number_text(scan, &whole) || !whole || scan->p - start >= (ptrdiff_t)sizeof copy)
         return false;
+    if (short_decimal(start, scan->p, &value)) {
+        *out = (int64_t)value;
+        return true;
+    }
     memcpy(copy, start, (size_t)(scan->p - start));
     copy[scan->p - start] = '\0';
     errno = 0;

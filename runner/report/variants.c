@@ -98,11 +98,11 @@ static void judge_reaches(rs_aggregate *a, selection *s, double threshold)
         rs_sum sum = {0};
         for (size_t k = first; k < first + n; k++) {
             weigh(s, k, 1 / (double)n);
-            rs_sum_add(&sum, rs_stats_mean(s->level[k].ya, s->level[k].n).value);
+            rs_sum_add(&sum, s->level[k].value.value);
         }
         values[length] = rs_sum_value(&sum) / (double)n;
         replicates[length] = rs_alloc(RS_RESAMPLES, sizeof **replicates);
-        rs_sum_replicates(s->level + first, n, false, replicates[length]);
+        rs_sum_replicates(s->level + first, n, replicates[length]);
     }
     const double *const *curves = (const double *const *)replicates;
     a->effective = rs_curve_reach(s->lengths, values, curves, s->n_lengths, threshold, false);
@@ -124,15 +124,15 @@ static void judge(rs_aggregate *a, const rs_variant_cell *cells, size_t n, doubl
     for (size_t k = 0; k < s.n; k++)
         weigh(&s, k, 1 / (double)s.n);
     if (a->done)
-        a->value = rs_sum_values(s.level, s.n, false);
+        a->value = rs_sum_values(s.level, s.n);
     if (a->has_versus)
-        rs_judge(s.pair, s.n, false, &a->versus, &a->evidence);
+        rs_judge(s.pair, s.n, &a->versus, &a->evidence);
     if (a->has_curve) {
         weigh_area(&s);
-        rs_judge(s.level, s.n, false, &a->area, &evidence);
+        rs_judge(s.level, s.n, &a->area, &evidence);
         a->area_interval = evidence.interval;
         if (a->has_versus)
-            rs_judge(s.pair, s.n, false, &a->area_versus, &evidence);
+            rs_judge(s.pair, s.n, &a->area_versus, &evidence);
         a->area_versus_interval = evidence.interval;
     }
     if (a->has_curve && !a->text)

@@ -75,7 +75,7 @@ double rs_detectable(double error, bool bits, int64_t n)
     return error > 0 ? normal : NAN;
 }
 
-/* --- judging cells --- */
+/* --- one cell --- */
 
 /* A side's value with or without one of its samples. */
 typedef struct side {
@@ -99,59 +99,85 @@ static side side_of(const double *y, const double *w, size_t n, bool exponential
     return (side){y, w, rs_sum_value(&sum), rs_sum_value(&weight), exponential};
 }
 
-static double ratio_value(const side *s, double sum, double weight)
+static double value_without(const side *s, size_t i)
 {
     if (s->y == NULL)
         return 0;
-    return s->exponential ? exp(sum / weight) : sum / weight;
+    double ratio = (s->sum - s->y[i]) / (s->weight - weight_at(s->w, i));
+    return s->exponential ? exp(ratio) : ratio;
 }
 
-static double value_without(const side *s, size_t i)
+/* The jackknife's shares: U = (mean of the values without a sample - the value without i) (n - 1) / n. */
+static rs_skew cell_skew(const rs_cell *cell)
 {
-    return s->y ? ratio_value(s, s->sum - s->y[i], s->weight - weight_at(s->w, i)) : 0;
-}
-
-/* The jackknife's shares of one cell, added to skew: U = (mean of the values without a sample - the value without i) (n - 1) / n. */
-static void add_skew(const rs_cell *cell, const side *a, const side *b, rs_skew *skew)
-{
-    double *without = rs_alloc(cell->n, sizeof *without);
-    rs_sum sum = {0}, squares = {0}, cubes = {0};
+    side a = side_of(cell->ya, cell->wa, cell->n, cell->exponential), b = side_of(cell->yb, cell->wb, cell->n, cell->exponential);
+    double *without = rs_alloc(cell->n, sizeof *without), n = (double)cell->n, mean = 0;
+    rs_skew skew = {0};
     for (size_t i = 0; i < cell->n; i++) {
-        without[i] = value_without(a, i) - value_without(b, i);
-        rs_sum_add(&sum, without[i]);
+        without[i] = value_without(&a, i) - value_without(&b, i);
+        mean += without[i] / n;
     }
-    double n = (double)cell->n, mean = rs_sum_value(&sum) / n, scale = cell->weight * (n - 1) / n;
     for (size_t i = 0; i < cell->n; i++) {
-        double u = (mean - without[i]) * scale;
-        rs_sum_add(&squares, u * u);
-        rs_sum_add(&cubes, u * u * u);
+        double u = (mean - without[i]) * (n - 1) / n;
+        skew.squares += u * u;
+        skew.cubes += u * u * u;
     }
-    skew->squares += rs_sum_value(&squares);
-    skew->cubes += rs_sum_value(&cubes);
     free(without);
+    return skew;
 }
 
-/* The cell's value and its standard error, by what its two sides are. */
-static rs_estimate cell_value(const rs_cell *c, bool exponential)
+/* By what the two sides are. */
+static rs_estimate cell_value(const rs_cell *c)
 {
     if (c->yb == NULL) {
         rs_estimate value = c->wa ? rs_stats_ratio(c->ya, c->wa, c->n) : rs_stats_mean(c->ya, c->n);
-        return exponential ? rs_stats_exp(value) : value;
+        return c->exponential ? rs_stats_exp(value) : value;
     }
     if (c->wa == NULL)
         return rs_stats_paired_mean(c->ya, c->yb, c->n);
-    return exponential ? rs_stats_paired_exp_ratio(c->ya, c->wa, c->yb, c->wb, c->n)
-                       : rs_stats_paired_ratio(c->ya, c->wa, c->yb, c->wb, c->n);
+    return c->exponential ? rs_stats_paired_exp_ratio(c->ya, c->wa, c->yb, c->wb, c->n)
+                          : rs_stats_paired_ratio(c->ya, c->wa, c->yb, c->wb, c->n);
 }
 
-void rs_sum_replicates(const rs_cell *cells, size_t n_cells, bool exponential, double *out)
+void rs_cell_measure(rs_cell *cell)
+{
+    cell->value = cell_value(cell);
+    cell->skew = cell_skew(cell);
+}
+
+/* --- sums over cells --- */
+
+rs_estimate rs_sum_values(const rs_cell *cells, size_t n_cells)
+{
+    rs_sum sum = {0}, squares = {0};
+    for (size_t k = 0; k < n_cells; k++) {
+        double error = cells[k].weight * cells[k].value.error;
+        rs_sum_add(&sum, cells[k].weight * cells[k].value.value);
+        rs_sum_add(&squares, error * error);
+    }
+    return (rs_estimate){rs_sum_value(&sum), n_cells > 0 ? sqrt(rs_sum_value(&squares)) : NAN};
+}
+
+static rs_skew sum_skew(const rs_cell *cells, size_t n_cells)
+{
+    rs_skew skew = {0};
+    for (size_t k = 0; k < n_cells; k++) {
+        double w = cells[k].weight;
+        skew.squares += w * w * cells[k].skew.squares;
+        skew.cubes += w * w * w * cells[k].skew.cubes;
+    }
+    return skew;
+}
+
+void rs_sum_replicates(const rs_cell *cells, size_t n_cells, double *out)
 {
     memset(out, 0, RS_RESAMPLES * sizeof *out);
     for (size_t k = 0; k < n_cells; k++) {
         const rs_cell *c = &cells[k];
         size_t at = c->number % RS_RESAMPLES * RS_CELL_STRIDE % RS_RESAMPLES;
         for (size_t b = 0; b < RS_RESAMPLES; b++, at = at + 1 == RS_RESAMPLES ? 0 : at + 1) {
-            double ra = exponential ? exp(c->ra[at]) : c->ra[at], rb = c->rb == NULL ? 0 : exponential ? exp(c->rb[at]) : c->rb[at];
+            double ra = c->exponential ? exp(c->ra[at]) : c->ra[at];
+            double rb = c->rb == NULL ? 0 : c->exponential ? exp(c->rb[at]) : c->rb[at];
             out[b] += c->weight * (ra - rb);
         }
     }
@@ -203,31 +229,14 @@ static bool count_signs(const rs_cell *cells, size_t n_cells, rs_evidence *e)
     return bits;
 }
 
-rs_estimate rs_sum_values(const rs_cell *cells, size_t n_cells, bool exponential)
+void rs_judge(const rs_cell *cells, size_t n_cells, rs_estimate *value, rs_evidence *e)
 {
-    rs_sum sum = {0}, squares = {0};
-    for (size_t k = 0; k < n_cells; k++) {
-        rs_estimate part = cell_value(&cells[k], exponential);
-        rs_sum_add(&sum, cells[k].weight * part.value);
-        rs_sum_add(&squares, cells[k].weight * part.error * cells[k].weight * part.error);
-    }
-    return (rs_estimate){rs_sum_value(&sum), n_cells > 0 ? sqrt(rs_sum_value(&squares)) : NAN};
-}
-
-void rs_judge(const rs_cell *cells, size_t n_cells, bool exponential, rs_estimate *value, rs_evidence *e)
-{
-    rs_skew skew = {0};
     double *replicates = rs_alloc(2 * RS_RESAMPLES, sizeof *replicates);
     *e = (rs_evidence){.p_holm = NAN};
+    *value = rs_sum_values(cells, n_cells);
     bool bits = count_signs(cells, n_cells, e);
-    for (size_t k = 0; k < n_cells; k++) {
-        const rs_cell *c = &cells[k];
-        side a = side_of(c->ya, c->wa, c->n, exponential), b = side_of(c->yb, c->wb, c->n, exponential);
-        add_skew(c, &a, &b, &skew);
-    }
-    *value = rs_sum_values(cells, n_cells, exponential);
-    rs_sum_replicates(cells, n_cells, exponential, replicates);
-    e->interval = rs_interval_bca(replicates, value->value, skew, replicates + RS_RESAMPLES);
+    rs_sum_replicates(cells, n_cells, replicates);
+    e->interval = rs_interval_bca(replicates, value->value, sum_skew(cells, n_cells), replicates + RS_RESAMPLES);
     e->p = sign_p(cells, n_cells, e->n);
     e->effect = rs_effect_size(*value, e->n);
     e->odds = bits && e->lower > 0 ? (double)e->higher / (double)e->lower : NAN;

@@ -26,19 +26,25 @@ typedef struct rs_cell {
     const double *ya, *wa, *yb, *wb; /* [n], by sample; wa, wb NULL: all 1, so that the value is a mean */
     const double *ra, *rb;           /* [RS_RESAMPLES]: the same of each resample */
     size_t n;
-    size_t number; /* which resamples a sum over cells takes: see RS_CELL_STRIDE */
-    double weight; /* in the sum over cells */
+    bool exponential;  /* the value is of exp(sum y / sum w): perplexity from nll */
+    size_t number;     /* which resamples a sum over cells takes: see RS_CELL_STRIDE */
+    double weight;     /* in the sum over cells */
+    rs_estimate value; /* set by rs_cell_measure, as is skew */
+    rs_skew skew;
 } rs_cell;
 
-/* The weighted sum of cells and all that is known of it. exponential: a single cell, of exp(sum y / sum w): perplexity from nll. p has no
- * estimate where a cell has one side only, or where two sides weight a sample differently. */
-void rs_judge(const rs_cell *cells, size_t n_cells, bool exponential, rs_estimate *value, rs_evidence *evidence);
+/* Sets value and skew, once for all sums that the cell will be part of. */
+void rs_cell_measure(rs_cell *cell);
+
+/* The weighted sum of measured cells, and all that is known of it. p has no estimate where a cell has one side only, or where two sides
+ * weight a sample differently. */
+void rs_judge(const rs_cell *cells, size_t n_cells, rs_estimate *value, rs_evidence *evidence);
 
 /* The value alone. */
-rs_estimate rs_sum_values(const rs_cell *cells, size_t n_cells, bool exponential);
+rs_estimate rs_sum_values(const rs_cell *cells, size_t n_cells);
 
 /* The sum over cells of each resample, as rs_judge takes it; out: [RS_RESAMPLES]. */
-void rs_sum_replicates(const rs_cell *cells, size_t n_cells, bool exponential, double *out);
+void rs_sum_replicates(const rs_cell *cells, size_t n_cells, double *out);
 
 /* Holm's (1979) step-down adjustment of p[0..n) for n comparisons, to *adjusted[i]; NaNs are no part of the family and stay NaN. */
 void rs_holm(const double *const *p, double *const *adjusted, size_t n);

@@ -177,10 +177,9 @@ static void select_at(double *x, size_t n, size_t at)
     }
 }
 
-/* The quantile at `level`, between neighbours by straight line. Reorders x. */
-static double quantile(double *x, size_t n, double level)
+/* What is at `place` of the sorted x, between neighbours by straight line. Reorders x. */
+static double quantile(double *x, size_t n, double place)
 {
-    double place = level * (double)(n - 1);
     size_t below = (size_t)place;
     select_at(x, n, below);
     if (below + 1 >= n)
@@ -189,6 +188,18 @@ static double quantile(double *x, size_t n, double level)
     for (size_t i = below + 2; i < n; i++)
         next = x[i] < next ? x[i] : next;
     return x[below] + (next - x[below]) * (place - (double)below);
+}
+
+/* A quantile in the lower tail of sign * replicates: what is not above `limit` is enough to find it, if that is enough. */
+static double tail_quantile(const double *replicates, double sign, double level, double limit, double *scratch)
+{
+    double place = level * (RS_RESAMPLES - 1);
+    size_t n = 0;
+    for (size_t b = 0; b < RS_RESAMPLES; b++) {
+        scratch[n] = sign * replicates[b];
+        n += scratch[n] <= limit;
+    }
+    return (double)n > place + 1 ? quantile(scratch, n, place) : tail_quantile(replicates, sign, level, INFINITY, scratch);
 }
 
 /* Where BCa takes its percentile instead of at `level`. */
@@ -212,6 +223,8 @@ rs_interval rs_interval_bca(const double *replicates, double estimate, rs_skew s
     double low = moved_level(0.025, bias, acceleration), high = moved_level(0.975, bias, acceleration);
     if (finite < RS_RESAMPLES || !(skew.squares > 0) || !isfinite(bias) || !isfinite(low + high) || !(low < high))
         return (rs_interval){NAN, NAN};
-    memcpy(scratch, replicates, RS_RESAMPLES * sizeof *scratch);
-    return (rs_interval){quantile(scratch, RS_RESAMPLES, low), quantile(scratch, RS_RESAMPLES, high)};
+    double spread = sqrt(skew.squares), low_limit = estimate + spread * (rs_normal_quantile(low) + 0.5),
+           high_limit = -estimate + spread * (rs_normal_quantile(1 - high) + 0.5);
+    return (rs_interval){tail_quantile(replicates, 1, low, low_limit, scratch),
+                         -tail_quantile(replicates, -1, 1 - high, high_limit, scratch)};
 }
