@@ -143,7 +143,9 @@ void rs_html_put_versus(rs_html_versus versus, rs_text *out)
         rs_text_puts(out, "0"); /* on each sample: there is nothing to resample */
         return;
     }
-    int decimals = width > 0 && isfinite(width) ? 1 - (int)floor(log10(width)) : 3;
+    double largest = fmax(fabs(versus.difference), fmax(fabs(versus.low), fabs(versus.high)));
+    int decimals = width > 0 && isfinite(width) ? 1 - (int)floor(log10(width)) : 3, enough = 3 - (int)floor(log10(largest));
+    decimals = decimals < enough ? decimals : enough; /* an interval may be next to nothing */
     decimals = decimals < 0 ? 0 : decimals > 9 ? 9 : decimals;
     rs_text_printf(out, "%+.*f", decimals, versus.difference);
     if (isfinite(width))
