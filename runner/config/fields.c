@@ -33,7 +33,7 @@ const rs_param_spec rs_config_parallel_params[] = {
     {"comm", RS_PARAM_CHOICE, 0, 0, false, "auto|nccl|mpi", "auto",
      "how ranks add up what lies in GPU memory: nccl, one GPU a rank; mpi, through host memory; auto: nccl where it can"},
     {"comm_timeout", RS_PARAM_NUMBER, 1, 86400, false, NULL, "60",
-     "seconds after which an unfinished NCCL operation ends the run, naming the rank at fault"},
+     "seconds after which a stuck NCCL operation ends the run; it names the rank at fault"},
     {"deterministic", RS_PARAM_BOOL, 0, 0, false, NULL, "true",
      "the same bits for every `tensor`, at a cost that is printed; false: sums as the ranks lie, within rounding"},
     END,
