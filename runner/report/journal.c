@@ -114,14 +114,18 @@ rs_status rs_journal_map(const rs_journal *journal, size_t bytes)
     return rs_fail(RS_IO, "%s: cannot be mapped: %s", journal->log_path, strerror(errno));
 }
 
+rs_status rs_journal_hold(const rs_journal *journal)
+{
+    return rs_journal_map(journal, (size_t)journal->end);
+}
+
 rs_status rs_journal_text(const rs_journal *journal, const rs_journal_entry *entry, const char **json)
 {
     rs_journal_view *view = journal->view;
     RS_TRY(rs_journal_map(journal, (size_t)(entry->offset + entry->bytes)));
-    view->served += entry->bytes;
-    if (view->served > KEEP_BYTES) {
-        madvise(view->map, view->bytes, MADV_DONTNEED);
-        view->served = 0;
+    if (atomic_fetch_add(&view->served, entry->bytes) > KEEP_BYTES) {
+        atomic_store(&view->served, 0);
+        madvise(view->map, view->bytes, MADV_DONTNEED); /* whoever reads there now finds the same bytes again */
     }
     *json = view->map + entry->offset;
     return RS_OK;

@@ -39,6 +39,8 @@ size_t rs_journal_count(const rs_journal *journal);
 const rs_journal_entry *rs_journal_at(const rs_journal *journal, size_t i);
 /* The entry with this content id, or NULL. Good until the next append, as that of rs_journal_at. */
 const rs_journal_entry *rs_journal_find(const rs_journal *journal, rs_digest id);
+/* Until the next append, several threads may call rs_journal_text at once, and what it gives stays good. */
+rs_status rs_journal_hold(const rs_journal *journal);
 /* The record's JSON, entry->bytes long, not NUL-terminated; good until the next call. */
 rs_status rs_journal_text(const rs_journal *journal, const rs_journal_entry *entry, const char **json);
 

@@ -2,6 +2,7 @@
 #ifndef RS_REPORT_JOURNAL_PARTS_H
 #define RS_REPORT_JOURNAL_PARTS_H
 
+#include <stdatomic.h>
 #include <time.h>
 
 #include "report/journal.h"
@@ -10,7 +11,7 @@
 typedef struct rs_journal_view {
     char *map;
     size_t bytes;
-    size_t served;              /* bytes handed out since the pages were last let go */
+    atomic_size_t served;       /* bytes handed out since the pages were last let go */
 } rs_journal_view;
 
 struct rs_journal {

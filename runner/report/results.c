@@ -8,8 +8,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "report/emit.h"
-#include "report/judging.h"
+#include "report/results_parts.h"
 
 const char *rs_point_state_name(rs_point_state state)
 {
@@ -219,39 +218,24 @@ rs_status rs_results_open(const rs_journal *journal, rs_results **out)
     return status;
 }
 
-/* What one pass over a point's records gathers. */
-typedef struct gathering {
-    const rs_plan_task *task;
-    rs_sample_rows *rows;
-    const rs_key_tokens *keys; /* NULL: none are known */
-    int64_t n_extra;           /* that ran */
-    rs_sum seconds;
-    char *reason;
-    rs_positions *positions; /* NULL: not wanted */
-    rs_depths *depths;       /* likewise */
-    rs_sink *samples;        /* NULL: samples.jsonl is not wanted */
-    const rs_text *columns;  /* of the point, in front of each of its lines */
-} gathering;
-
-static rs_status write_sample(const gathering *g, const rs_journal_entry *entry, const char *json)
+static void write_sample(const rs_gathering *g, const rs_journal_entry *entry, const char *json)
 {
     rs_record_key key;
     bool good = rs_record_peek(json, entry->bytes, &key);
     assert(good); /* the journal took it */
     (void)good;
-    rs_text *out = rs_sink_text(g->samples);
+    rs_text *out = g->samples;
     rs_text_append(out, g->columns->data, g->columns->n);
     rs_text_printf(out, "%" PRId64, entry->doc_id);
     rs_text_append(out, json + key.rest, entry->bytes - key.rest);
     rs_text_append(out, "\n", 1);
-    return rs_sink_flush(g->samples);
 }
 
 static rs_status gather(void *context, const rs_journal_entry *entry, const char *json, const rs_record *record)
 {
-    gathering *g = context;
+    rs_gathering *g = context;
     if (g->samples)
-        RS_TRY(write_sample(g, entry, json));
+        write_sample(g, entry, json);
     rs_sum_add(&g->seconds, record->seconds);
     const char *error = record->error;
     bool lacks =
@@ -283,7 +267,7 @@ static rs_status gather(void *context, const rs_journal_entry *entry, const char
     return RS_OK;
 }
 
-static rs_status gather_point(const rs_results *results, int64_t point, gathering *g, rs_point_result *result)
+rs_status rs_results_gather(const rs_results *results, int64_t point, rs_gathering *g, rs_point_result *result)
 {
     const rs_plan_point *p = &results->plan.points[point];
     g->task = &results->plan.tasks[p->task];
@@ -306,155 +290,6 @@ static rs_status gather_point(const rs_results *results, int64_t point, gatherin
 
 rs_status rs_results_rows(const rs_results *results, int64_t point, rs_sample_rows *rows, rs_point_result *result)
 {
-    gathering g = {.rows = rows};
-    return gather_point(results, point, &g, result);
-}
-
-/* --- all points --- */
-
-typedef struct baseline {
-    int task;
-    int64_t context;
-    bool done;
-    rs_sample_rows rows;
-} baseline;
-
-typedef struct baselines {
-    baseline *items; /* in the order of points */
-    int64_t n, cap;
-} baselines;
-
-static rs_status read_baselines(const rs_results *results, baselines *all)
-{
-    for (int64_t i = 0; i < results->plan.n_points; i++) {
-        const rs_plan_point *point = &results->plan.points[i];
-        if (!rs_plan_file_is_baseline(&results->plan, point))
-            continue;
-        rs_point_result result = {0};
-        RS_PUSH(all->items, all->n, all->cap, ((baseline){.task = point->task, .context = point->context}));
-        baseline *b = &all->items[all->n - 1];
-        RS_TRY(rs_results_rows(results, i, &b->rows, &result));
-        b->done = result.state == RS_POINT_DONE;
-        free(result.reason);
-    }
-    return RS_OK;
-}
-
-/* The baseline point of the same task and context, if it is done. Points repeat in the order of baselines, so i is a good guess. */
-static const baseline *find_baseline(const baselines *all, const rs_plan_point *point, int64_t i)
-{
-    for (int64_t k = 0; k < all->n; k++) {
-        const baseline *b = &all->items[(i + k) % all->n];
-        if (b->task == point->task && b->context == point->context)
-            return b->done ? b : NULL;
-    }
-    return NULL;
-}
-
-/* judging: NULL, or what wants the samples of done points. */
-static void set_metrics(const rs_results *results, int64_t i, const rs_sample_rows *rows, const baselines *all, rs_judging *judging)
-{
-    const rs_plan_point *point = &results->plan.points[i];
-    const rs_plan_task *task = &results->plan.tasks[point->task];
-    rs_point_result *result = &results->points[i];
-    if (result->state != RS_POINT_DONE)
-        return;
-    const baseline *b = rs_plan_file_is_baseline(&results->plan, point) ? NULL : find_baseline(all, point, i);
-    for (int64_t k = 0; k < rows->n && task->counts_keys; k++)
-        result->key_tokens += (int64_t)rows->items[k].n_tokens;
-    for (int m = 0; m < task->n_metrics; m++) {
-        int64_t n = 0;
-        result->metrics[m] = rs_rows_metric(task, m, rows);
-        if (b)
-            result->versus[m] = rs_rows_difference(task, m, rows, &b->rows, &n);
-        result->has_versus = n > 0;
-    }
-    if (judging)
-        rs_judging_add(judging, i, rows, b ? &b->rows : NULL);
-}
-
-/* Whether the next point is another variant's, or there is none. */
-static bool ends_variant(const rs_plan_file *plan, int64_t i)
-{
-    const rs_plan_point *point = &plan->points[i];
-    return i + 1 == plan->n_points || point[1].rope != point->rope || point[1].softmax != point->softmax;
-}
-
-static void count_point(rs_results *results, int64_t i)
-{
-    rs_report_summary *summary = &results->summary;
-    if (!results->plan.points[i].listed)
-        return;
-    summary->points++;
-    summary->done += results->points[i].state == RS_POINT_DONE;
-    summary->failed += results->points[i].state == RS_POINT_FAILED;
-    summary->missing += results->points[i].state == RS_POINT_MISSING;
-}
-
-/* {"point": ..., ... "doc_id": -- up to the number. */
-static void write_columns(const rs_plan_file *plan, const rs_plan_point *point, rs_text *out)
-{
-    const char *label = plan->tasks[point->task].label;
-    rs_text_clear(out);
-    rs_text_printf(out, "{\"point\": \"%s\", \"task\": ", point->id);
-    rs_text_json_string(out, label, strlen(label));
-    rs_text_puts(out, ", \"rope\": ");
-    rs_emit_json(rs_plan_file_rope(plan, point), out);
-    rs_text_puts(out, ", \"softmax\": ");
-    rs_emit_json(rs_plan_file_softmax(plan, point), out);
-    rs_text_printf(out, ", \"context\": %" PRId64 ", \"doc_id\": ", point->context);
-}
-
-/* Memory that points use one after another. */
-typedef struct scratch {
-    rs_sample_rows rows;
-    rs_positions positions;
-    rs_text columns;
-} scratch;
-
-static rs_status evaluate_point(rs_results *results, int64_t i, const baselines *all, scratch *s, rs_judging *judging, rs_sink *samples)
-{
-    rs_point_result *result = &results->points[i];
-    rs_depths depths = {0};
-    gathering g = {.rows = &s->rows, .positions = &s->positions, .depths = &depths, .samples = samples, .columns = &s->columns};
-    rs_positions_clear(&s->positions);
-    write_columns(&results->plan, &results->plan.points[i], &s->columns);
-    RS_TRY(gather_point(results, i, &g, result));
-    if (result->state == RS_POINT_DONE) {
-        result->by_position = rs_positions_estimate(&s->positions, &result->n_positions);
-        result->by_depth = rs_depths_mean(&depths);
-    }
-    set_metrics(results, i, &s->rows, all, judging);
-    count_point(results, i);
-    return RS_OK;
-}
-
-rs_status rs_results_evaluate(rs_results *results, bool judge, rs_sink *samples)
-{
-    rs_status status = RS_OK;
-    baselines all = {0};
-    scratch s = {0};
-    rs_judging *judging = judge ? rs_judging_open(results) : NULL;
-    int64_t first = 0; /* of the variant */
-    results->summary = (rs_report_summary){0};
-    RS_TRY_OUT(read_baselines(results, &all));
-    for (int64_t i = 0; i < results->plan.n_points; i++) {
-        if (results->plan.points[i].listed)
-            RS_TRY_OUT(evaluate_point(results, i, &all, &s, judging, samples));
-        if (!ends_variant(&results->plan, i))
-            continue;
-        if (judging)
-            rs_judging_variant(judging, first, i + 1);
-        first = i + 1;
-    }
-    results->summary.complete = results->summary.done == results->summary.points;
-out:
-    rs_judging_close(judging);
-    for (int64_t i = 0; i < all.n; i++)
-        rs_sample_rows_free(&all.items[i].rows);
-    free(all.items);
-    rs_sample_rows_free(&s.rows);
-    rs_positions_free(&s.positions);
-    rs_text_free(&s.columns);
-    return status;
+    rs_gathering g = {.rows = rows};
+    return rs_results_gather(results, point, &g, result);
 }
