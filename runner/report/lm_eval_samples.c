@@ -107,18 +107,15 @@ rs_status rs_lm_eval_write_samples(const rs_results *results, int64_t point, con
     rs_status status = RS_OK;
     rs_sink *sink = NULL;
     parts p = {0};
-    int64_t row = 0;
     rs_hasher *all = rs_hasher_open();
     RS_TRY_OUT(rs_sink_open(folder, name, &sink));
-    for (size_t i = results->first[point]; i < results->first[point + 1] && row < rows->n; i++) {
-        const rs_journal_entry *entry = rs_journal_at(results->journal, results->order[i]);
+    for (int64_t k = 0; k < rows->n; k++) {
+        const rs_journal_entry *entry = rs_journal_at(results->journal, results->order[results->first[point] + (size_t)k]);
         const char *json;
         rs_record record;
-        if (entry->doc_id != rows->items[row].doc_id)
-            continue;
         RS_TRY_OUT(rs_journal_text(results->journal, entry, &json));
         RS_TRY_OUT(rs_record_parse(json, entry->bytes, &record));
-        put_sample(task, &record, &rows->items[row++], generation, &p, all, rs_sink_text(sink));
+        put_sample(task, &record, &rows->items[k], generation, &p, all, rs_sink_text(sink));
         rs_record_free(&record);
         RS_TRY_OUT(rs_sink_flush(sink));
     }
