@@ -5,129 +5,37 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "report/columns.h"
 #include "report/grid.h"
-#include "score/resample.h"
 
 enum { KEPT_RESAMPLES = 4 };                   /* sets of resamples, for the numbers of samples met last */
 static const double default_threshold = 0.856; /* RULER's: what Llama 2 7B scores at 4096 tokens */
-
-/* Some samples' values as columns: a column a metric, or nll with the tokens as weights; and each column's value in every resample. */
-typedef struct columns {
-    size_t n;
-    int count;
-    double *y[RS_MAX_METRICS], *w; /* w NULL: a mean */
-    double *replicates[RS_MAX_METRICS];
-} columns;
 
 /* A task at a context, and the baseline's samples there. */
 typedef struct stratum {
     int task;
     int64_t context;
-    columns baseline; /* n 0: not yet seen */
+    rs_columns baseline; /* n 0: not yet seen */
 } stratum;
 
 /* One point of the variant at hand. */
 typedef struct held {
     int64_t point; /* -1: the variant has none here; -2: it is not done */
-    columns own;
-    columns shared, against; /* where not all samples are shared: those that are, of this point and of the baseline */
+    rs_columns own;
+    rs_columns shared, against; /* where not all samples are shared: those that are, of this point and of the baseline */
     bool paired, whole;
 } held;
 enum { NOT_THERE = -1, NOT_DONE = -2 };
 
 struct rs_judging {
     rs_results *results;
-    uint64_t seed;
     double threshold;
     stratum *strata; /* [n_strata], by task, then context */
     size_t n_strata;
     held *held; /* [n_strata] */
-    rs_resample *resamples[KEPT_RESAMPLES];
-    size_t sizes[KEPT_RESAMPLES];
-    int next; /* whose place the next set of resamples takes */
+    rs_resample_pool pool;
     int variants_cap;
 };
-
-/* --- columns --- */
-
-static columns columns_of(const rs_plan_task *task, const rs_sample_rows *rows, const int64_t *chosen, size_t n)
-{
-    columns c = {.n = n, .count = task->scores_text ? 1 : task->n_metrics};
-    if (task->scores_text)
-        c.w = rs_alloc(n, sizeof *c.w);
-    for (int k = 0; k < c.count; k++) {
-        c.y[k] = rs_alloc(n, sizeof *c.y[k]);
-        c.replicates[k] = rs_alloc(RS_RESAMPLES, sizeof *c.replicates[k]);
-    }
-    for (size_t i = 0; i < n; i++) {
-        const rs_sample_row *row = &rows->items[chosen ? chosen[i] : (int64_t)i];
-        for (int k = 0; k < c.count; k++)
-            c.y[k][i] = task->scores_text ? row->nll : row->scores[k];
-        if (c.w)
-            c.w[i] = row->n_tokens;
-    }
-    return c;
-}
-
-static void columns_free(columns *c)
-{
-    for (int k = 0; k < c->count; k++) {
-        free(c->y[k]);
-        free(c->replicates[k]);
-    }
-    free(c->w);
-    *c = (columns){0};
-}
-
-/* --- resampling --- */
-
-static const rs_resample *resample_of(rs_judging *j, size_t n)
-{
-    for (int i = 0; i < KEPT_RESAMPLES; i++)
-        if (j->resamples[i] && j->sizes[i] == n)
-            return j->resamples[i];
-    int i = j->next++ % KEPT_RESAMPLES;
-    rs_resample_close(j->resamples[i]);
-    j->sizes[i] = n;
-    return j->resamples[i] = rs_resample_open(j->seed, n);
-}
-
-/* Columns that wait for their resampled values. */
-typedef struct waiting {
-    rs_column *items;
-    size_t *n; /* samples of each */
-    size_t count, cap, n_cap;
-} waiting;
-
-static void wait_for(waiting *w, const columns *c)
-{
-    size_t count = w->count;
-    for (int k = 0; k < c->count; k++) {
-        RS_PUSH(w->n, count, w->n_cap, c->n);
-        RS_PUSH(w->items, w->count, w->cap, ((rs_column){c->y[k], c->w, c->replicates[k]}));
-    }
-}
-
-/* Those of as many samples go together. */
-static void resample_all(rs_judging *j, waiting *w)
-{
-    for (size_t from = 0; from < w->count;) {
-        size_t end = from, n = w->n[from];
-        for (size_t i = from; i < w->count; i++) {
-            if (w->n[i] != n)
-                continue;
-            rs_column column = w->items[i];
-            w->items[i] = w->items[end];
-            w->n[i] = w->n[end];
-            w->items[end] = column;
-            w->n[end++] = n;
-        }
-        rs_resample_means(resample_of(j, n), w->items + from, end - from);
-        from = end;
-    }
-    free(w->items);
-    free(w->n);
-}
 
 /* --- strata --- */
 
@@ -164,7 +72,7 @@ rs_judging *rs_judging_open(rs_results *results)
     rs_judging *j = rs_alloc(1, sizeof *j);
     json_t *config = json_object_get(results->plan.root, "config"), *threshold = json_object_get(config, "length_threshold");
     j->results = results;
-    j->seed = (uint64_t)json_integer_value(json_object_get(config, "seed"));
+    j->pool.seed = (uint64_t)json_integer_value(json_object_get(config, "seed"));
     j->threshold = json_is_number(threshold) ? json_number_value(threshold) : default_threshold;
     list_strata(j);
     j->held = rs_alloc(j->n_strata, sizeof *j->held);
@@ -182,8 +90,8 @@ static void hold_shared(held *h, const rs_plan_task *task, const rs_sample_rows 
     h->paired = n > 0;
     h->whole = (int64_t)n == rows->n && (int64_t)n == baseline->n;
     if (h->paired && !h->whole) {
-        h->shared = columns_of(task, rows, a, n);
-        h->against = columns_of(task, baseline, b, n);
+        h->shared = rs_columns_of(task, rows, a, n);
+        h->against = rs_columns_of(task, baseline, b, n);
     }
     free(a);
     free(b);
@@ -195,57 +103,36 @@ void rs_judging_add(rs_judging *j, int64_t point, const rs_sample_rows *rows, co
     const rs_plan_task *task = &plan->tasks[plan->points[point].task];
     size_t s = find_stratum(j, &plan->points[point]);
     held *h = &j->held[s];
-    *h = (held){.point = point, .own = columns_of(task, rows, NULL, (size_t)rows->n)};
+    *h = (held){.point = point, .own = rs_columns_of(task, rows, NULL, (size_t)rows->n)};
     if (baseline == NULL)
         return;
     hold_shared(h, task, rows, baseline);
-    columns *b = &j->strata[s].baseline;
+    rs_columns *b = &j->strata[s].baseline;
     if (h->whole && b->n == 0) {
-        *b = columns_of(task, baseline, NULL, (size_t)baseline->n);
-        waiting w = {0};
-        wait_for(&w, b);
-        resample_all(j, &w);
+        *b = rs_columns_of(task, baseline, NULL, (size_t)baseline->n);
+        rs_columns_resample(&j->pool, &b, 1);
     }
 }
 
 static void resample_variant(rs_judging *j)
 {
-    waiting w = {0};
+    rs_columns **all = rs_alloc(3 * j->n_strata, sizeof *all);
+    size_t n = 0;
     for (size_t s = 0; s < j->n_strata; s++) {
-        const held *h = &j->held[s];
-        if (h->point < 0)
-            continue;
-        wait_for(&w, &h->own);
-        wait_for(&w, &h->shared);
-        wait_for(&w, &h->against);
+        all[n++] = &j->held[s].own;
+        all[n++] = &j->held[s].shared;
+        all[n++] = &j->held[s].against;
     }
-    resample_all(j, &w);
+    rs_columns_resample(&j->pool, all, n);
+    free(all);
 }
 
-static rs_cell level_cell(const rs_judging *j, size_t s, int column)
-{
-    const columns *a = &j->held[s].own;
-    rs_cell cell = {.ya = a->y[column], .wa = a->w, .ra = a->replicates[column], .n = a->n, .number = s, .weight = 1};
-    rs_cell_measure(&cell);
-    return cell;
-}
-
-static rs_cell pair_cell(const rs_judging *j, size_t s, int column, bool exponential)
+static rs_cell pair_cell(const rs_judging *j, size_t s, int metric)
 {
     const held *h = &j->held[s];
-    const columns *a = h->whole ? &h->own : &h->shared, *b = h->whole ? &j->strata[s].baseline : &h->against;
-    rs_cell cell = {.ya = a->y[column],
-                    .wa = a->w,
-                    .yb = b->y[column],
-                    .wb = b->w,
-                    .ra = a->replicates[column],
-                    .rb = b->replicates[column],
-                    .n = a->n,
-                    .exponential = exponential,
-                    .number = s,
-                    .weight = 1};
-    rs_cell_measure(&cell);
-    return cell;
+    const rs_plan_task *task = &j->results->plan.tasks[j->strata[s].task];
+    return h->whole ? rs_columns_cell(task, metric, &h->own, &j->strata[s].baseline, s)
+                    : rs_columns_cell(task, metric, &h->shared, &h->against, s);
 }
 
 static void judge_point(const rs_judging *j, size_t s)
@@ -255,7 +142,7 @@ static void judge_point(const rs_judging *j, size_t s)
     rs_point_result *result = &j->results->points[h->point];
     result->evidence = rs_alloc((size_t)task->n_metrics, sizeof *result->evidence);
     for (int m = 0; m < task->n_metrics; m++) {
-        rs_cell cell = pair_cell(j, s, task->scores_text ? 0 : m, task->scores_text && m == 1);
+        rs_cell cell = pair_cell(j, s, m);
         rs_estimate difference;
         rs_judge(&cell, 1, &difference, &result->evidence[m]);
     }
@@ -274,9 +161,9 @@ static void judge_variant(rs_judging *j, rs_variant *variant)
                                      .done = h->point >= 0,
                                      .paired = h->paired};
         if (cells[s].done)
-            cells[s].level = level_cell(j, s, 0);
+            cells[s].level = rs_columns_cell(&j->results->plan.tasks[cells[s].task], 0, &h->own, NULL, s);
         if (cells[s].paired)
-            cells[s].pair = pair_cell(j, s, 0, false);
+            cells[s].pair = pair_cell(j, s, 0);
     }
     rs_variant_judge(variant, cells, j->n_strata, j->threshold);
     free(cells);
@@ -309,9 +196,9 @@ void rs_judging_variant(rs_judging *j, int64_t first, int64_t end)
         RS_PUSH(results->variants, results->n_variants, j->variants_cap, variant);
     }
     for (size_t s = 0; s < j->n_strata; s++) {
-        columns_free(&j->held[s].own);
-        columns_free(&j->held[s].shared);
-        columns_free(&j->held[s].against);
+        rs_columns_free(&j->held[s].own);
+        rs_columns_free(&j->held[s].shared);
+        rs_columns_free(&j->held[s].against);
         j->held[s] = (held){.point = NOT_THERE};
     }
 }
@@ -371,9 +258,8 @@ void rs_judging_close(rs_judging *j)
     for (int span = RS_OVER_LENGTHS; span <= RS_OVER_ALL; span++)
         adjust_variants(j->results, (rs_span)span);
     for (size_t s = 0; s < j->n_strata; s++)
-        columns_free(&j->strata[s].baseline);
-    for (int i = 0; i < KEPT_RESAMPLES; i++)
-        rs_resample_close(j->resamples[i]);
+        rs_columns_free(&j->strata[s].baseline);
+    rs_resample_pool_free(&j->pool);
     free(j->strata);
     free(j->held);
     free(j);
