@@ -20,7 +20,10 @@
 #include "model/transformer.h"
 #include "sharding/comm.h"
 
-enum { MAX_ROWS = 128, LOGIT_STEP = 16, ARENA_MIB = 1024 };
+#ifndef LOGIT_STEP
+#define LOGIT_STEP 16
+#endif
+enum { MAX_ROWS = 128, ARENA_MIB = 1024 };
 
 static rs_comm *world;
 static const rs_backend_ops *backend;
@@ -132,7 +135,7 @@ static void check_nll(const fixture *f, stage *s, const json_t *golden)
 }
 
 /* The logits at one position: its row again and again over the same cache, each time with another target. All of them on the CPU, every
- * sixteenth where a step of one row takes a thousand times as long as its arithmetic. */
+ * LOGIT_STEP-th where a step of one row takes a thousand times as long as its arithmetic. */
 static void check_logits(const fixture *f, stage *s, const json_t *golden)
 {
     const char *position_text;
@@ -263,6 +266,18 @@ static void greedy(void **state)
     json_decref(all);
 }
 
+static rs_status find_backend(void)
+{
+#ifdef PARITY_BACKEND /* linked in */
+    extern const rs_backend_ops PARITY_BACKEND;
+    backend = &PARITY_BACKEND;
+    return RS_OK;
+#else
+    const char *name = getenv("ROPESWEEP_TEST_BACKEND");
+    return rs_backend_find(name ? name : "cpu", &backend);
+#endif
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -272,7 +287,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(greedy),
     };
     rs_log_set_level(RS_LOG_QUIET);
-    must(rs_backend_find(getenv("ROPESWEEP_TEST_BACKEND") ? getenv("ROPESWEEP_TEST_BACKEND") : "cpu", &backend));
+    must(find_backend());
     if (getenv("OMPI_COMM_WORLD_SIZE"))
         must(rs_comm_world_open(&argc, &argv, &world));
     else /* alone MPI is not needed, and what it leaves behind would hide our leaks */
