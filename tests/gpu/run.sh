@@ -88,8 +88,11 @@ stage_ops() {
 }
 
 stage_parity() {
-    build_targets test_parity ropesweep "${module[@]}" || return 1
-    ROPESWEEP_TEST_BACKEND=$backend ours "$build/test_parity" || return 1
+    if [ "$backend" = cpu ]; then
+        build_targets parity_simt ropesweep && ours "$build/tests/ops/parity_simt" || return 1
+    else
+        build_targets test_parity ropesweep ropesweep_cuda && ROPESWEEP_TEST_BACKEND=cuda ours "$build/test_parity" || return 1
+    fi
     RUN_LIBRARY_PATH=$library_path "$python" "$here/parity_transformers.py" "$build/ropesweep" --backend "$backend"
 }
 
@@ -113,7 +116,7 @@ stage_sanitize() {
 }
 
 bench() {
-    ours "$build/bench_gpu" --backend "$backend" "${tiny[@]}" "$@"
+    ours "$build/bench_gpu" --backend "$backend" --threads "$(nproc)" "${tiny[@]}" "$@"
 }
 
 peer() {
