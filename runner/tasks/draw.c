@@ -1,7 +1,6 @@
 #include "tasks/draw.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,15 +66,6 @@ void rs_drawer_free(rs_drawer *drawer)
 {
     free(drawer->order);
     drawer->order = NULL;
-}
-
-double rs_drawer_capacity(const rs_drawer *drawer)
-{
-    if (drawer->kind == RS_DRAW_WORD)
-        return (double)drawer->n_words;
-    if (drawer->kind == RS_DRAW_NUMBER)
-        return 9 * pow(10, drawer->digits - 1);
-    return drawer->kind == RS_DRAW_UUID ? 0x1p122 : pow(26, drawer->digits);
 }
 
 static char *word(const rs_drawer *drawer, size_t i)

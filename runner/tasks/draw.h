@@ -35,8 +35,6 @@ typedef struct rs_drawer {
 
 void rs_drawer_init(rs_drawer *drawer, rs_rng *rng, rs_seen *seen, rs_draw_kind kind, int digits, char *const *words, size_t n_words);
 void rs_drawer_free(rs_drawer *drawer);
-/* How many distinct texts it can ever give. */
-double rs_drawer_capacity(const rs_drawer *drawer);
 /* A text that `seen` had not; NULL when there is none left (words) or none found in many tries (numbers). Freed by the caller. */
 char *rs_drawer_next(rs_drawer *drawer);
 /* Any text of this kind, repeats allowed, even if seen. Freed by the caller. */
