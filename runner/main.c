@@ -62,6 +62,11 @@ static void bound_spinning(char **argv)
     execv("/proc/self/exe", argv); /* where that fails, this process goes on */
 }
 
+static bool computes(rs_command command)
+{
+    return command == RS_COMMAND_RUN || command == RS_COMMAND_REPORT || command == RS_COMMAND_COMPARE || command == RS_COMMAND_MERGE;
+}
+
 static int run(const rs_options *options, int *argc, char ***argv)
 {
     rs_comm *world = NULL;
@@ -127,7 +132,7 @@ int main(int argc, char **argv)
     rs_status status = rs_options_parse(argc, argv, &options);
     int code = EXIT_DONE, rank = launch_rank() ? atoi(launch_rank()) : 0;
     rs_log_set_level(options.log_level);
-    if (status == RS_OK && options.command == RS_COMMAND_RUN)
+    if (status == RS_OK && computes(options.command))
         bound_spinning(argv);
     if (status != RS_OK)
         code = usage_error(status, rank);
