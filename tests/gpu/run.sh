@@ -16,6 +16,15 @@ limit=${STAGE_SECONDS:-570}
 all_stages=(build ops parity ranks sanitize bench-kernels bench-model bench-sweep)
 stages=("$@")
 [ $# -gt 0 ] || stages=("${all_stages[@]}")
+for stage in "${stages[@]}"; do
+    case " --stage ${all_stages[*]} " in
+    *" $stage "*) ;;
+    *)
+        echo "run.sh: no stage '$stage'; there are: ${all_stages[*]}" >&2
+        exit 2
+        ;;
+    esac
+done
 export PATH=$PATH:/usr/local/cuda/bin
 
 if card=$(nvidia-smi --query-gpu=name --format=csv,noheader -i 0 2>/dev/null); then
@@ -52,6 +61,19 @@ unpack_bundle() {
     mpiexec=$libraries/usr/bin/orterun
 }
 
+# cuBLASLt out of Python's packages (those that torch brings), where the toolkit has none.
+find_cublas() {
+    local toolkit packages header library
+    toolkit=$(dirname "$(dirname "$(readlink -f "$(command -v nvcc)")")") || return 0
+    [ -z "$(find -L "$toolkit" -name cublasLt.h -print -quit)" ] || return 0
+    packages=$("$python" -c 'import importlib.util as u; print(*u.find_spec("nvidia").submodule_search_locations)') || return 0
+    header=$(find "$packages" -name cublasLt.h -print -quit) library=$(find "$packages" -name 'libcublasLt.so*' -print -quit)
+    cmake_libraries+=(-DCUDA_cublasLt_LIBRARY="$library")
+    library_path=$library_path:$(dirname "$library")
+    CPATH=$(dirname "$header")
+    export CPATH
+}
+
 # Sets pkg-config and Open MPI up. All but Python runs under `ours`, since Python has libraries of its own; what Python starts is given
 # RUN_LIBRARY_PATH.
 find_libraries() {
@@ -59,6 +81,7 @@ find_libraries() {
     if [ -e "$here/bundle/libraries.tar.gz" ]; then
         unpack_bundle || return 1
     fi
+    find_cublas
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_rmaps_base_oversubscribe=1
     export OMPI_MCA_btl=self,vader OMP_WAIT_POLICY=passive
 }
@@ -217,15 +240,6 @@ if [ "${stages[0]}" = --stage ]; then # called by run_stage, so that it can be s
     one_stage "${stages[1]}"
     exit
 fi
-for stage in "${stages[@]}"; do
-    case " ${all_stages[*]} " in
-    *" $stage "*) ;;
-    *)
-        echo "run.sh: no stage '$stage'; there are: ${all_stages[*]}" >&2
-        exit 2
-        ;;
-    esac
-done
 failed=0
 {
     machine_line
