@@ -346,7 +346,7 @@ static void test_reaches(void **state)
     {
         int64_t lengths[MAX_LENGTHS];
         double values[MAX_LENGTHS], *replicates[MAX_LENGTHS];
-        size_t n = json_array_size(json_object_get(c, "lengths")), count = 0;
+        size_t n = json_array_size(json_object_get(c, "lengths"));
         json_array_foreach(json_object_get(c, "scores"), k, tasks)
         {
             lengths[k] = (int64_t)number(json_object_get(c, "lengths"), k);
@@ -358,7 +358,7 @@ static void test_reaches(void **state)
                 cells[t] = (rs_cell){.ya = numbers(list),
                                      .ra = r,
                                      .n = json_array_size(list),
-                                     .number = count++,
+                                     .number = t * n + k,
                                      .weight = 1.0 / (double)json_array_size(tasks)};
                 rs_resample *resample = rs_resample_open(seed(), cells[t].n);
                 rs_column column = {cells[t].ya, NULL, r};

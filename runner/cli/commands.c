@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "model/tokenizer.h"
@@ -158,11 +159,16 @@ rs_status rs_command_report(const rs_options *options, rs_run_result *result)
 
 rs_status rs_command_compare(const rs_options *options, bool *passed)
 {
-    rs_text out = {0};
-    rs_status status = rs_report_compare(options->positional[0], options->positional[1], options->gates, options->n_gates, &out, passed);
-    if (status == RS_OK && out.n)
+    rs_text out = {0}, yaml = {0};
+    const char *output = options->run.output;
+    rs_status status = rs_report_compare(options->positional[0], options->positional[1], options->gates, options->n_gates, &out,
+                                         output ? &yaml : NULL, passed);
+    if (status == RS_OK && output)
+        status = rs_file_write_atomic(output, yaml.data, yaml.n);
+    if (status == RS_OK)
         fputs(out.data, stdout);
     rs_text_free(&out);
+    rs_text_free(&yaml);
     return status;
 }
 

@@ -8,23 +8,22 @@
 #include "base/memory.h"
 #include "base/text.h"
 
-const char rs_help_text[] =
-    "usage: ropesweep CONFIG.yaml [options]            run a sweep (alone, or under mpirun or srun)\n"
-    "       ropesweep plan CONFIG.yaml [--ranks N]     points, memory, FLOPs; reads no weights\n"
-    "       ropesweep check CONFIG.yaml                validate the config and the checkpoint's headers\n"
-    "       ropesweep report DIR [--format lm-eval]    rebuild the reports of an output folder; DIR/lm-eval too\n"
-    "       ropesweep compare A B [--gate 'TASK[@CONTEXT] METRIC >= X']...   exit 4 if a gate fails\n"
-    "       ropesweep merge DIR... -o DIR              join the shards of a job array\n"
-    "       ropesweep list rope|softmax|tasks|config   what there is, with every key\n"
-    "       ropesweep tokenize MODEL_DIR < text        token ids\n"
-    "\n"
-    "  -o, --output DIR   output folder            --set KEY=VALUE   override, e.g. model.dtype=fp32\n"
-    "  --fresh            move old results aside   --limit N         at most N samples a point\n"
-    "  --shard I/N        part I of N, from 0      --backend NAME    cpu or cuda; default: a GPU if any\n"
-    "  -q, -v             less, more to read       --version, --help\n"
-    "\n"
-    "The same command again finishes what is missing. Exit codes: 0 all points done, 1 internal error,\n"
-    "2 something to correct, 3 finished with failed points, 4 a gate failed, 75 stopped, can be resumed.\n";
+const char rs_help_text[] = "usage: ropesweep CONFIG.yaml [options]            run a sweep (alone, or under mpirun or srun)\n"
+                            "       ropesweep plan CONFIG.yaml [--ranks N]     points, memory, FLOPs; reads no weights\n"
+                            "       ropesweep check CONFIG.yaml                validate the config and the checkpoint's headers\n"
+                            "       ropesweep report DIR [--format lm-eval]    rebuild the reports of an output folder; DIR/lm-eval too\n"
+                            "       ropesweep compare A B [--gate 'TASK[@CONTEXT] METRIC >= X']... [-o FILE.yaml]\n"
+                            "       ropesweep merge DIR... -o DIR              join the shards of a job array\n"
+                            "       ropesweep list rope|softmax|tasks|config   what there is, with every key\n"
+                            "       ropesweep tokenize MODEL_DIR < text        token ids\n"
+                            "\n"
+                            "  -o, --output DIR   output folder            --set KEY=VALUE   override, e.g. model.dtype=fp32\n"
+                            "  --fresh            move old results aside   --limit N         at most N samples a point\n"
+                            "  --shard I/N        part I of N, from 0      --backend NAME    cpu or cuda; default: a GPU if any\n"
+                            "  -q, -v             less, more to read       --version, --help\n"
+                            "\n"
+                            "The same command again finishes what is missing. Exit codes: 0 all points done, 1 internal error,\n"
+                            "2 something to correct, 3 finished with failed points, 4 a gate failed, 75 stopped, can be resumed.\n";
 
 typedef struct cursor {
     int argc, next;
@@ -55,10 +54,10 @@ static const struct {
     const char *name, *in;
     bool has_value;
 } known[] = {
-    {"--output", "rm", true}, {"-o", "rm", true},        {"--set", "rpc", true},  {"--fresh", "r", false},   {"--limit", "rpc", true},
-    {"--shard", "rp", true},  {"--backend", "rp", true}, {"--gate", "C", true},   {"--ranks", "p", true},    {"--format", "R", true},
-    {"-q", "*", false},       {"-v", "*", false},        {"--quiet", "*", false}, {"--verbose", "*", false}, {"--help", "*", false},
-    {"-h", "*", false},       {"--version", "*", false},
+    {"--output", "rmC", true}, {"-o", "rmC", true},       {"--set", "rpc", true},  {"--fresh", "r", false},   {"--limit", "rpc", true},
+    {"--shard", "rp", true},   {"--backend", "rp", true}, {"--gate", "C", true},   {"--ranks", "p", true},    {"--format", "R", true},
+    {"-q", "*", false},        {"-v", "*", false},        {"--quiet", "*", false}, {"--verbose", "*", false}, {"--help", "*", false},
+    {"-h", "*", false},        {"--version", "*", false},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands, N_KNOWN = sizeof known / sizeof *known };
 

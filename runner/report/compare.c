@@ -1,5 +1,7 @@
 /* `compare A B`: points of the same rope, softmax, context and task, their metrics' differences B - A sample by sample, and gates on them.
  */
+#include "report/compare.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -7,35 +9,36 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
-#include "report/cells.h"
+#include "report/columns.h"
 #include "report/emit.h"
-#include "report/gate.h"
 #include "report/grid.h"
-#include "report/report.h"
 
-enum { N_COLUMNS = 8, LABEL_WIDTH = 48, MAX_UNMATCHED = 10 };
-
-typedef struct side {
-    const char *folder;
-    rs_journal *journal;
-    rs_results *results;
-    int64_t unmatched;
-} side;
+enum { BATCH = 32 }; /* pairs that are resampled together */
 
 typedef struct key_of_point {
     rs_digest key;
     int64_t point;
 } key_of_point;
 
-typedef struct comparison {
-    side a, b;
+/* One pair of points, while it is judged. */
+typedef struct pair {
+    int64_t point; /* a's */
+    const rs_plan_task *task;
+    rs_sample_rows rows_a, rows_b;
+    rs_point_result result_a, result_b;
+    int64_t shared;
+    rs_columns columns_a, columns_b; /* of the shared samples; where there are none, of all */
+    rs_compared items[RS_MAX_METRICS];
+} pair;
+
+typedef struct comparing {
+    rs_comparison c;
     key_of_point *keys; /* of b's listed points, sorted */
-    int64_t n_keys, n_pairs;
-    rs_gate *gates;
-    int n_gates;
-    rs_cells cells;
-    rs_text notes; /* of gates that fail, and of unmatched points */
-} comparison;
+    int64_t n_keys;
+    pair pairs[BATCH];
+    int n;
+    rs_resample_pool pool;
+} comparing;
 
 static rs_digest point_key(const rs_plan_file *plan, const rs_plan_point *point)
 {
@@ -56,63 +59,72 @@ static int by_key(const void *a, const void *b)
     return (x->key.low > y->key.low) - (x->key.low < y->key.low);
 }
 
-static void index_b(comparison *c)
+static void index_b(comparing *k)
 {
-    const rs_plan_file *plan = &c->b.results->plan;
-    c->keys = rs_alloc((size_t)plan->n_points, sizeof *c->keys);
+    const rs_plan_file *plan = &k->c.b.results->plan;
+    k->keys = rs_alloc((size_t)plan->n_points, sizeof *k->keys);
     for (int64_t i = 0; i < plan->n_points; i++)
         if (plan->points[i].listed)
-            c->keys[c->n_keys++] = (key_of_point){point_key(plan, &plan->points[i]), i};
-    qsort(c->keys, (size_t)c->n_keys, sizeof *c->keys, by_key);
+            k->keys[k->n_keys++] = (key_of_point){point_key(plan, &plan->points[i]), i};
+    qsort(k->keys, (size_t)k->n_keys, sizeof *k->keys, by_key);
 }
 
-/* --- one pair --- */
+/* --- pairs --- */
 
-typedef struct pair {
-    const rs_plan_point *point; /* a's */
-    const rs_plan_task *task;   /* a's */
-    rs_sample_rows rows_a, rows_b;
-    rs_point_result result_a, result_b;
-    char *label; /* of the variant */
-} pair;
-
-static void put_side(const pair *p, int metric, const rs_sample_rows *rows, const rs_point_result *result, rs_cells *cells)
+static void set_columns(pair *p)
 {
-    rs_text text = {0};
-    if (result->state == RS_POINT_DONE)
-        rs_format_value(rs_rows_metric(p->task, metric, rows), &text);
-    else
-        rs_text_puts(&text, rs_point_state_name(result->state));
-    rs_cells_add(cells, text.data);
-    rs_text_free(&text);
+    size_t n = (size_t)p->rows_a.n;
+    int64_t *ia = rs_alloc(n, sizeof *ia), *ib = rs_alloc(n, sizeof *ib);
+    p->shared = rs_rows_share(&p->rows_a, &p->rows_b, ia, ib);
+    bool pairs = p->shared > 0;
+    p->columns_a = rs_columns_of(p->task, &p->rows_a, pairs ? ia : NULL, (size_t)(pairs ? p->shared : p->rows_a.n));
+    p->columns_b = rs_columns_of(p->task, &p->rows_b, pairs ? ib : NULL, (size_t)(pairs ? p->shared : p->rows_b.n));
+    free(ia);
+    free(ib);
 }
 
-static void put_difference(rs_estimate d, int64_t shared, rs_cells *cells)
+static rs_compared_side side_of(const pair *p, int metric, const rs_sample_rows *rows, const rs_point_result *result)
 {
-    rs_text text = {0};
-    rs_text_puts(&text, d.value > 0 ? "+" : "");
-    rs_format_estimate(d, &text);
-    bool stands_out = isfinite(d.error) && fabs(d.value) > 2 * d.error && d.value != 0;
-    rs_text_puts(&text, stands_out ? " !" : "  ");
-    rs_cells_add(cells, shared > 0 ? text.data : "no shared samples  ");
-    rs_text_clear(&text);
-    rs_text_printf(&text, "%" PRId64, shared);
-    rs_cells_add(cells, text.data);
-    rs_text_free(&text);
+    return (rs_compared_side){result->state, rows->n, rs_rows_metric(p->task, metric, rows)};
 }
 
-static void apply_gates(comparison *c, const pair *p, const char *metric, rs_estimate d)
+static void judge(pair *p, int metric)
 {
+    rs_compared *item = &p->items[metric];
+    *item = (rs_compared){.point = p->point,
+                          .metric = metric,
+                          .a = side_of(p, metric, &p->rows_a, &p->result_a),
+                          .b = side_of(p, metric, &p->rows_b, &p->result_b),
+                          .shared = p->shared,
+                          .difference = {NAN, NAN},
+                          .evidence = {.p = NAN, .p_holm = NAN}};
+    if (p->shared > 0) {
+        rs_cell cell = rs_columns_cell(p->task, metric, &p->columns_b, &p->columns_a, 0);
+        rs_judge(&cell, 1, &item->difference, &item->evidence);
+    } else if (p->rows_a.n > 0 && p->rows_b.n > 0) {
+        rs_cell cells[] = {rs_columns_cell(p->task, metric, &p->columns_b, NULL, 0),
+                           rs_columns_cell(p->task, metric, &p->columns_a, NULL, 1)};
+        cells[1].weight = -1;
+        rs_judge(cells, 2, &item->difference, &item->evidence);
+    }
+}
+
+static void apply_gates(rs_comparison *c, const pair *p, int metric)
+{
+    const rs_plan_file *plan = &c->a.results->plan;
+    const rs_plan_point *point = &plan->points[p->point];
     bool both_done = p->result_a.state == RS_POINT_DONE && p->result_b.state == RS_POINT_DONE;
+    rs_estimate d = p->shared > 0 ? p->items[metric].difference : (rs_estimate){NAN, NAN};
+    char *label = rs_compare_label(plan, point);
     for (int i = 0; i < c->n_gates; i++) {
         rs_gate *gate = &c->gates[i];
-        if (!rs_gate_matches(gate, p->task->label, p->point->context, metric))
+        if (!rs_gate_matches(gate, p->task->label, point->context, p->task->metrics[metric]))
             continue;
         gate->matched++;
         if (both_done && rs_gate_holds(gate, d.value))
             continue;
         gate->failed++;
-        rs_text_printf(&c->notes, "gate '%s' fails: %s at %" PRId64 ": ", gate->text, p->label, p->point->context);
+        rs_text_printf(&c->notes, "gate '%s' fails: %s at %" PRId64 ": ", gate->text, label, point->context);
         if (both_done)
             rs_format_estimate(d, &c->notes);
         else
@@ -120,26 +132,57 @@ static void apply_gates(comparison *c, const pair *p, const char *metric, rs_est
                            rs_point_state_name(p->result_b.state));
         rs_text_puts(&c->notes, "\n");
     }
+    free(label);
 }
 
-static void put_pair(comparison *c, const pair *p)
+static void free_pair(pair *p)
 {
-    for (int m = 0; m < p->task->n_metrics; m++) {
-        char context[24], *label = rs_shorten(p->label, LABEL_WIDTH);
-        int64_t shared;
-        rs_estimate d = rs_rows_difference(p->task, m, &p->rows_b, &p->rows_a, &shared);
-        snprintf(context, sizeof context, "%" PRId64, p->point->context);
-        rs_cells_add(&c->cells, label);
-        rs_cells_add(&c->cells, p->task->label);
-        rs_cells_add(&c->cells, p->task->metrics[m]);
-        rs_cells_add(&c->cells, context);
-        put_side(p, m, &p->rows_a, &p->result_a, &c->cells);
-        put_side(p, m, &p->rows_b, &p->result_b, &c->cells);
-        put_difference(d, shared, &c->cells);
-        apply_gates(c, p, p->task->metrics[m], d);
-        free(label);
-    }
+    rs_sample_rows_free(&p->rows_a);
+    rs_sample_rows_free(&p->rows_b);
+    rs_columns_free(&p->columns_a);
+    rs_columns_free(&p->columns_b);
+    free(p->result_a.reason);
+    free(p->result_b.reason);
+    *p = (pair){0};
 }
+
+static void judge_batch(comparing *k)
+{
+    rs_columns *all[2 * BATCH];
+    for (int i = 0; i < k->n; i++) {
+        all[2 * i] = &k->pairs[i].columns_a;
+        all[2 * i + 1] = &k->pairs[i].columns_b;
+    }
+    rs_columns_resample(&k->pool, all, (size_t)k->n * 2);
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int i = 0; i < k->n; i++)
+        for (int m = 0; m < k->pairs[i].task->n_metrics; m++)
+            judge(&k->pairs[i], m);
+    for (int i = 0; i < k->n; i++) {
+        for (int m = 0; m < k->pairs[i].task->n_metrics; m++) {
+            apply_gates(&k->c, &k->pairs[i], m);
+            RS_PUSH(k->c.items, k->c.n, k->c.cap, k->pairs[i].items[m]);
+        }
+        free_pair(&k->pairs[i]);
+    }
+    k->n = 0;
+}
+
+static rs_status take_pair(comparing *k, int64_t a, int64_t b)
+{
+    const rs_plan_file *plan = &k->c.a.results->plan;
+    pair *p = &k->pairs[k->n++];
+    *p = (pair){.point = a, .task = &plan->tasks[plan->points[a].task]};
+    RS_TRY(rs_results_rows(k->c.a.results, a, &p->rows_a, &p->result_a));
+    RS_TRY(rs_results_rows(k->c.b.results, b, &p->rows_b, &p->result_b));
+    set_columns(p);
+    k->c.n_pairs++;
+    if (k->n == BATCH)
+        judge_batch(k);
+    return RS_OK;
+}
+
+/* --- all pairs --- */
 
 static bool same_metrics(const rs_plan_task *a, const rs_plan_task *b)
 {
@@ -149,109 +192,68 @@ static bool same_metrics(const rs_plan_task *a, const rs_plan_task *b)
     return same;
 }
 
-static rs_status compare_pair(comparison *c, int64_t a, int64_t b)
+static rs_status compare_points(comparing *k)
 {
-    rs_status status = RS_OK;
-    const rs_plan_file *plan = &c->a.results->plan;
-    pair p = {.point = &plan->points[a], .task = &plan->tasks[plan->points[a].task]};
-    p.label = rs_format("%s / %s", rs_plan_file_rope_label(plan, p.point->rope), rs_plan_file_softmax_label(plan, p.point->softmax));
-    RS_TRY_OUT(rs_results_rows(c->a.results, a, &p.rows_a, &p.result_a));
-    RS_TRY_OUT(rs_results_rows(c->b.results, b, &p.rows_b, &p.result_b));
-    put_pair(c, &p);
-out:
-    rs_sample_rows_free(&p.rows_a);
-    rs_sample_rows_free(&p.rows_b);
-    free(p.result_a.reason);
-    free(p.result_b.reason);
-    free(p.label);
-    return status;
-}
-
-/* --- all pairs --- */
-
-static void note_unmatched(comparison *c, side *s, const rs_plan_point *point)
-{
-    const rs_plan_file *plan = &s->results->plan;
-    if (s->unmatched++ < MAX_UNMATCHED)
-        rs_text_printf(&c->notes, "only in %s: %s / %s, %s at %" PRId64 "\n", s->folder, rs_plan_file_rope_label(plan, point->rope),
-                       rs_plan_file_softmax_label(plan, point->softmax), plan->tasks[point->task].label, point->context);
-}
-
-static rs_status compare_points(comparison *c)
-{
-    const rs_plan_file *a = &c->a.results->plan, *b = &c->b.results->plan;
+    rs_compare_side *sa = &k->c.a, *sb = &k->c.b;
+    const rs_plan_file *a = &sa->results->plan, *b = &sb->results->plan;
     bool *used = rs_alloc((size_t)b->n_points, sizeof *used);
     rs_status status = RS_OK;
     for (int64_t i = 0; i < a->n_points && status == RS_OK; i++) {
         if (!a->points[i].listed)
             continue;
         key_of_point key = {.key = point_key(a, &a->points[i])};
-        const key_of_point *found = bsearch(&key, c->keys, (size_t)c->n_keys, sizeof key, by_key);
+        const key_of_point *found = bsearch(&key, k->keys, (size_t)k->n_keys, sizeof key, by_key);
         if (found == NULL || !same_metrics(&a->tasks[a->points[i].task], &b->tasks[b->points[found->point].task])) {
-            note_unmatched(c, &c->a, &a->points[i]);
+            RS_PUSH(sa->unmatched, sa->n_unmatched, sa->cap, i);
             continue;
         }
         used[found->point] = true;
-        c->n_pairs++;
-        status = compare_pair(c, i, found->point);
+        status = take_pair(k, i, found->point);
     }
     for (int64_t i = 0; i < b->n_points; i++)
         if (b->points[i].listed && !used[i])
-            note_unmatched(c, &c->b, &b->points[i]);
+            RS_PUSH(sb->unmatched, sb->n_unmatched, sb->cap, i);
     free(used);
+    if (status == RS_OK)
+        judge_batch(k);
     return status;
 }
 
-static void put_heads(rs_cells *cells)
+/* One metric a pair of points, as in a report. */
+static void adjust(rs_comparison *c)
 {
-    static const char *const heads[N_COLUMNS] = {"variant", "task", "metric", "context", "A", "B", "B - A  ", "samples"};
-    cells->n_columns = N_COLUMNS;
-    for (size_t i = 0; i < N_COLUMNS; i++)
-        rs_cells_add(cells, heads[i]);
-}
-
-static const char *model_digest(const side *s)
-{
-    const char *digest = json_string_value(json_object_get(json_object_get(s->results->plan.root, "model"), "digest"));
-    return digest ? digest : "";
-}
-
-static void write_comparison(const comparison *c, rs_text *out, bool *passed)
-{
-    static const size_t columns[N_COLUMNS] = {0, 1, 2, 3, 4, 5, 6, 7};
-    rs_text_printf(out, "A: %s\nB: %s\n", c->a.folder, c->b.folder);
-    if (strcmp(model_digest(&c->a), model_digest(&c->b)) != 0)
-        rs_text_puts(out, "The models differ.\n");
-    rs_text_puts(out, "\n");
-    rs_cells_write(&c->cells, columns, N_COLUMNS, 3, 1, out);
-    rs_text_printf(out,
-                   "\n%" PRId64 " pairs of points, %" PRId64 " only in A, %" PRId64 " only in B   ± standard error, ! beyond two of them\n",
-                   c->n_pairs, c->a.unmatched, c->b.unmatched);
-    if (c->notes.n > 0)
-        rs_text_append(out, c->notes.data, c->notes.n);
-    for (int i = 0; i < c->n_gates; i++) {
-        const rs_gate *gate = &c->gates[i];
-        bool good = gate->matched > 0 && gate->failed == 0;
-        *passed = *passed && good;
-        if (gate->matched == 0)
-            rs_text_printf(out, "gate '%s' FAILED: no pair of points has this task, context and metric\n", gate->text);
-        else
-            rs_text_printf(out, "gate '%s' %s: %" PRId64 " of %" PRId64 " pairs hold\n", gate->text, good ? "passed" : "FAILED",
-                           gate->matched - gate->failed, gate->matched);
+    const double **p = rs_alloc((size_t)c->n, sizeof *p);
+    double **adjusted = rs_alloc((size_t)c->n, sizeof *adjusted);
+    const rs_plan_file *plan = &c->a.results->plan;
+    size_t n = 0;
+    for (int64_t i = 0; i < c->n; i++) {
+        if (c->items[i].metric != rs_grid_metric(&plan->tasks[plan->points[c->items[i].point].task]))
+            continue;
+        p[n] = &c->items[i].evidence.p;
+        adjusted[n++] = &c->items[i].evidence.p_holm;
     }
+    rs_holm(p, adjusted, n);
+    for (int64_t i = 0; i + 1 < c->n; i++)
+        if (plan->tasks[plan->points[c->items[i].point].task].scores_text && c->items[i].metric == 0)
+            c->items[i].evidence.p_holm = c->items[i + 1].evidence.p_holm; /* the same test */
+    free(p);
+    free(adjusted);
 }
 
-static rs_status open_side(const char *folder, side *out)
+/* --- both folders --- */
+
+static rs_status open_side(const char *folder, rs_compare_side *out)
 {
     out->folder = folder;
     RS_TRY(rs_journal_read(folder, &out->journal));
     return rs_results_open(out->journal, &out->results);
 }
 
-static void close_side(side *s)
+static void close_side(rs_compare_side *s)
 {
     rs_results_free(s->results);
     rs_journal_close(s->journal);
+    free(s->unmatched);
 }
 
 /* What a gate may have meant: "" or "; did you mean 'x'?". Freed by the caller. */
@@ -288,29 +290,46 @@ static rs_status check_gate(const rs_plan_file *plan, const rs_gate *gate)
     return status;
 }
 
-rs_status rs_report_compare(const char *folder_a, const char *folder_b, char *const *gates, int n_gates, rs_text *out, bool *passed)
+static void comparing_free(comparing *k)
+{
+    for (int i = 0; i < k->n; i++)
+        free_pair(&k->pairs[i]);
+    for (int i = 0; i < k->c.n_gates; i++)
+        rs_gate_free(&k->c.gates[i]);
+    rs_resample_pool_free(&k->pool);
+    close_side(&k->c.a);
+    close_side(&k->c.b);
+    rs_text_free(&k->c.notes);
+    free(k->c.gates);
+    free(k->c.items);
+    free(k->keys);
+    free(k);
+}
+
+rs_status rs_report_compare(const char *folder_a, const char *folder_b, char *const *gates, int n_gates, rs_text *out, rs_text *yaml,
+                            bool *passed)
 {
     rs_status status = RS_OK;
-    comparison c = {.gates = rs_alloc((size_t)n_gates, sizeof *c.gates)};
+    comparing *k = rs_alloc(1, sizeof *k);
+    rs_comparison *c = &k->c;
+    c->gates = rs_alloc((size_t)n_gates, sizeof *c->gates);
     *passed = true;
-    for (; c.n_gates < n_gates; c.n_gates++)
-        RS_TRY_OUT(rs_gate_parse(gates[c.n_gates], &c.gates[c.n_gates]));
-    RS_TRY_OUT(open_side(folder_a, &c.a));
-    RS_TRY_OUT(open_side(folder_b, &c.b));
-    for (int i = 0; i < c.n_gates; i++)
-        RS_TRY_OUT(check_gate(&c.a.results->plan, &c.gates[i]));
-    index_b(&c);
-    put_heads(&c.cells);
-    RS_TRY_OUT(compare_points(&c));
-    write_comparison(&c, out, passed);
+    for (; c->n_gates < n_gates; c->n_gates++)
+        RS_TRY_OUT(rs_gate_parse(gates[c->n_gates], &c->gates[c->n_gates]));
+    RS_TRY_OUT(open_side(folder_a, &c->a));
+    RS_TRY_OUT(open_side(folder_b, &c->b));
+    for (int i = 0; i < c->n_gates; i++)
+        RS_TRY_OUT(check_gate(&c->a.results->plan, &c->gates[i]));
+    k->pool.seed = (uint64_t)json_integer_value(json_object_get(json_object_get(c->a.results->plan.root, "config"), "seed"));
+    index_b(k);
+    RS_TRY_OUT(compare_points(k));
+    adjust(c);
+    for (int i = 0; i < c->n_gates; i++)
+        *passed = *passed && rs_gate_passes(&c->gates[i]);
+    rs_compare_write_table(c, out);
+    if (yaml)
+        rs_compare_write_yaml(c, yaml);
 out:
-    for (int i = 0; i < c.n_gates; i++)
-        rs_gate_free(&c.gates[i]);
-    free(c.gates);
-    free(c.keys);
-    close_side(&c.a);
-    close_side(&c.b);
-    rs_cells_free(&c.cells);
-    rs_text_free(&c.notes);
+    comparing_free(k);
     return status;
 }

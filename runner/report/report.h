@@ -58,8 +58,9 @@ bool rs_report_is_complete(const char *folder);
 rs_status rs_report_write_table(const rs_journal *journal, int width, rs_text *out);
 
 /* `compare A B`: differences of metrics of points that both hold, paired by sample where the samples are the same. gates: "TASK[@CONTEXT] METRIC OP VALUE".
- * *passed false: a gate failed. */
-rs_status rs_report_compare(const char *folder_a, const char *folder_b, char *const *gates, int n_gates, rs_text *out, bool *passed);
+ * out: the table; yaml: the same for programs, or NULL. *passed false: a gate failed. */
+rs_status rs_report_compare(const char *folder_a, const char *folder_b, char *const *gates, int n_gates, rs_text *out, rs_text *yaml,
+                            bool *passed);
 
 /* `merge DIR... -o DIR`: joins the journals of shards of one plan. Refuses different plans; names what is missing or double. */
 rs_status rs_report_merge(char *const *folders, int n_folders, const char *output, rs_report_summary *summary);

@@ -156,12 +156,11 @@ def sign_cases(rng):
 def reach_case(name, lengths, scores, threshold, relative, tables):
     """scores: [lengths][tasks] of 0/1 samples."""
     curves = np.zeros((RESAMPLES, len(lengths)))
-    number = 0
     for k, tasks in enumerate(scores):
-        for sample in tasks:
+        for task, sample in enumerate(tasks):
+            number = task * len(lengths) + k
             replicates = tables(len(sample)) @ np.asarray(sample, float) / len(sample)
             curves[:, k] += np.roll(replicates, -(number * STRIDE % RESAMPLES)) / len(tasks)
-            number += 1
     point = np.array([np.mean([np.mean(s) for s in tasks]) for tasks in scores])
 
     def reach(curve):
