@@ -13,6 +13,7 @@ const rs_param_spec rs_config_run_params[] = {
      "samples and drawn numbers depend on it and on nothing else that varies"},
     {"output", RS_PARAM_STRING, 0, 0, false, NULL, NULL,
      "folder of the results, relative to the config's folder; absent: results/NAME of NAME.yaml, in the current folder"},
+    {"length_threshold", RS_PARAM_NUMBER, 0, 1, false, NULL, "0.856", "score that a context must reach to count in effective lengths; RULER's"},
     END,
 };
 

@@ -383,7 +383,8 @@ static rs_status work(run *r)
 
 /* --- phase 4: reports (rank 0) --- */
 
-static rs_status write_reports(run *r, rs_report_summary *summary)
+/* table: NULL, or where the terminal's goes. */
+static rs_status write_reports(run *r, rs_report_summary *summary, rs_text *table)
 {
     char text[32];
     struct timespec t;
@@ -392,7 +393,7 @@ static rs_status write_reports(run *r, rs_report_summary *summary)
     free(r->facts.finished);
     r->facts.finished = rs_strdup(text);
     r->facts.seconds = (double)(t.tv_sec - r->started.tv_sec) + 1e-9 * (double)(t.tv_nsec - r->started.tv_nsec);
-    return rs_report_write(r->folder, r->journal, &r->facts, summary);
+    return rs_report_write_and_show(r->folder, r->journal, &r->facts, summary, TABLE_WIDTH, table);
 }
 
 static rs_status on_stop(void *context)
@@ -400,7 +401,7 @@ static rs_status on_stop(void *context)
     run *r = context;
     rs_report_summary summary;
     rs_info("asked to stop: what is done is kept; the same command goes on from here");
-    return write_reports(r, &summary);
+    return write_reports(r, &summary, NULL);
 }
 
 static rs_status collect_hosts(run *r)
@@ -489,10 +490,10 @@ static rs_status finish(run *r, bool stopped, rs_run_result *result)
     if (rs_comm_rank(r->world) == 0) {
         rs_report_summary summary = {0};
         rs_text table = {0};
-        rs_status written = r->unchanged ? rs_report_summarize(r->journal, &summary) : write_reports(r, &summary);
-        verdict[0] = (int)written;
-        if (verdict[0] == RS_OK && rs_log_get_level() >= RS_LOG_NORMAL)
-            verdict[0] = (int)rs_report_write_table(r->journal, TABLE_WIDTH, &table);
+        rs_text *shown = rs_log_get_level() >= RS_LOG_NORMAL ? &table : NULL;
+        verdict[0] = (int)(r->unchanged ? rs_report_summarize(r->journal, &summary) : write_reports(r, &summary, shown));
+        if (verdict[0] == RS_OK && r->unchanged && shown)
+            verdict[0] = (int)rs_report_write_table(r->journal, TABLE_WIDTH, shown);
         if (table.n) {
             fputs(table.data, stdout);
             char *folder = rs_path_tidy(r->folder);
@@ -560,7 +561,7 @@ static rs_status run_phases(run *r, rs_run_result *result)
         return finish(r, stopped, result);
     if (r->journal) { /* what was found before the failure is worth a report; the failure itself stays the message */
         rs_report_summary summary;
-        (void)write_reports(r, &summary);
+        (void)write_reports(r, &summary, NULL);
     }
     *result = status == RS_IO ? RS_RUN_STOPPED : RS_RUN_COMPLETE;
     return status;
