@@ -17,6 +17,7 @@
 #include "score/curve.h"
 #include "score/evidence.h"
 #include "score/normal.h"
+#include "score/sequence.h"
 #include "score/signs.h"
 
 static json_t *golden;
@@ -408,13 +409,85 @@ static void test_areas(void **state)
     assert_true(isnan(alone));
 }
 
+/* --- stopping early --- */
+
+static void test_sequences(void **state)
+{
+    (void)state;
+    size_t i;
+    json_t *c;
+    json_array_foreach(json_object_get(golden, "sequences"), i, c)
+    {
+        double *d = numbers(json_object_get(c, "d")), step = json_number_value(json_object_get(c, "step"));
+        rs_interval got =
+            rs_sequence_interval(d, (int64_t)json_array_size(json_object_get(c, "d")), json_number_value(json_object_get(c, "width")));
+        double low = json_number_value(json_object_get(c, "low")), high = json_number_value(json_object_get(c, "high"));
+        if (!(fabs(got.low - low) <= step && fabs(got.high - high) <= step))
+            fail_msg("%s: %g to %g, expected %g to %g", json_string_value(json_object_get(c, "name")), got.low, got.high, low, high);
+        free(d);
+    }
+    rs_interval nothing = rs_sequence_interval(NULL, 0, 0.1);
+    assert_true(fabs(nothing.low + 1) < 1e-9 && fabs(nothing.high - 1) < 1e-9);
+}
+
+static void test_looks(void **state)
+{
+    (void)state;
+    static const int64_t expected[] = {20, 30, 45, 68, 100, 100};
+    int64_t n = 0;
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
+        assert_int_equal(n = rs_sequence_look(n, 20, 100), expected[i]);
+    assert_int_equal(rs_sequence_look(0, 20, 7), 7);
+    /* alike in everything: settled at the first look that can know; not before it is there; at the most in any case */
+    double same[200] = {0}, other[200];
+    for (int i = 0; i < 200; i++)
+        other[i] = i % 2;
+    int64_t settled = rs_sequence_settle(same, same, 200, 0.2, 20, 200);
+    assert_true(settled > 20 && settled < 200);
+    assert_int_equal(rs_sequence_settle(same, same, settled, 0.2, 20, 200), settled);
+    assert_int_equal(rs_sequence_settle(same, same, settled - 1, 0.2, 20, 200), -1);
+    assert_int_equal(rs_sequence_settle(same, other, 200, 0.01, 20, 200), 200);
+    assert_int_equal(rs_sequence_settle(same, other, 199, 0.01, 20, 200), -1);
+}
+
+/* 2,000 points that stop when their interval is narrow: it holds the truth in at least 95 %. */
+static void test_stopping(void **state)
+{
+    (void)state;
+    enum { RUNS = 500, MOST = 500 };
+    static const double cases[][3] = {{0, 0, 0.1}, {0.02, 0.03, 0.1}, {0.3, 0.1, 0.2}, {0.6, 0.02, 0.2}}; /* higher, lower, width */
+    double *a = rs_alloc(3 * MOST, sizeof *a), *b = a + MOST, *d = b + MOST, samples = 0;
+    int covered = 0;
+    for (int run = 0; run < 4 * RUNS; run++) {
+        const double *c = cases[run / RUNS];
+        rs_rng rng;
+        rs_rng_init(&rng, 17, "stopping", (uint64_t)run, 0);
+        for (int i = 0; i < MOST; i++) {
+            double u = rs_rng_unit(&rng);
+            a[i] = u < c[0];
+            b[i] = u >= c[0] && u < c[0] + c[1];
+            d[i] = a[i] - b[i];
+        }
+        int64_t n = rs_sequence_settle(a, b, MOST, c[2], 20, MOST);
+        rs_interval interval = rs_sequence_interval(d, n, c[2]);
+        assert_true(n == MOST || interval.high - interval.low <= c[2]);
+        covered += interval.low <= c[0] - c[1] && c[0] - c[1] <= interval.high;
+        samples += (double)n;
+    }
+    print_message("%.1f %% of 2000 intervals hold the truth; %.0f of %d samples taken\n", covered / 20.0, samples / 2000, MOST);
+    assert_true(covered >= 1900);
+    assert_true(samples / 2000 < 0.7 * MOST);
+    free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_normal),   cmocka_unit_test(test_signs),      cmocka_unit_test(test_least_p),
-        cmocka_unit_test(test_holm),     cmocka_unit_test(test_detectable), cmocka_unit_test(test_intervals),
-        cmocka_unit_test(test_evidence), cmocka_unit_test(test_resamples),  cmocka_unit_test(test_company),
-        cmocka_unit_test(test_coverage), cmocka_unit_test(test_reaches),    cmocka_unit_test(test_areas),
+        cmocka_unit_test(test_normal),    cmocka_unit_test(test_signs),      cmocka_unit_test(test_least_p),
+        cmocka_unit_test(test_holm),      cmocka_unit_test(test_detectable), cmocka_unit_test(test_intervals),
+        cmocka_unit_test(test_evidence),  cmocka_unit_test(test_resamples),  cmocka_unit_test(test_company),
+        cmocka_unit_test(test_coverage),  cmocka_unit_test(test_reaches),    cmocka_unit_test(test_areas),
+        cmocka_unit_test(test_sequences), cmocka_unit_test(test_looks),      cmocka_unit_test(test_stopping),
     };
     return cmocka_run_group_tests(tests, load, unload);
 }

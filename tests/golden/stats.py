@@ -153,6 +153,24 @@ def sign_cases(rng):
     return cases
 
 
+def sequence_case(name, d, width):
+    """Every mean on a fine grid, by the definition."""
+    x = (np.asarray(d) + 1) / 2
+    means, step = np.linspace(0, 1, 40001, retstep=True)
+
+    def lower(x):
+        capital, best = np.ones_like(means), np.ones_like(means)
+        total, squares = 0.5, 0.25
+        for t, value in enumerate(x):
+            bet = np.minimum(width / 4 / (squares / (t + 1)), 0.75 / np.maximum(means, 1e-12))
+            capital = capital * (1 + bet * (value - means))
+            best = np.maximum(best, capital)
+            total += value
+            squares += (value - total / (t + 2)) ** 2
+        return means[np.flatnonzero(best < 2 / 0.05)[0]]
+    return {"name": name, "d": list(map(float, d)), "width": width, "low": 2 * lower(x) - 1, "high": 1 - 2 * lower(1 - x), "step": 2 * step}
+
+
 def reach_case(name, lengths, scores, threshold, relative, tables):
     """scores: [lengths][tasks] of 0/1 samples."""
     curves = np.zeros((RESAMPLES, len(lengths)))
@@ -236,6 +254,9 @@ def main():
                             for n in (6, 10, 100, 500, 5000)],
         "intervals": intervals,
         "reaches": reaches,
+        "sequences": [sequence_case("0/1", bits(0.7, 200) - bits(0.6, 200), 0.2), sequence_case("alike", np.zeros(150), 0.1),
+                      sequence_case("shares", np.clip(rng.normal(-0.2, 0.2, 80), -1, 1), 0.1), sequence_case("one way", np.ones(60), 0.1),
+                      sequence_case("few", bits(0.5, 5), 0.5)],
         "areas": [[lengths, values, float(np.trapezoid(values, np.log2(lengths)) / (np.log2(lengths[-1]) - np.log2(lengths[0])))]
                   for lengths, values in [([1024, 2048, 4096, 8192], [1.0, 0.9, 0.7, 0.1]), ([1000, 3000, 10000], [2.5, 2.25, 3.5])]],
     }, sys.stdout)
