@@ -183,8 +183,15 @@ static rs_status sequence_rope(const rs_worker *w, sequence *s, int64_t n_final)
     return rs_rope_build(entry->variant, &entry->params, plan->model->head_dim, n_final, s->own_rope);
 }
 
-/* Makes the sample and its cache. A sample that cannot run ends at once with its error. */
-static rs_status admit(rs_worker *w, rs_unit unit)
+/* The failure becomes the sample's: its point fails, and the run goes on. */
+static void keep_error(sequence *s)
+{
+    s->error = rs_strdup(rs_error_message());
+    rs_error_clear();
+}
+
+/* Makes the sample and its cache. A sample that cannot run ends at once with its error. *later: it has no room yet. */
+static rs_status admit(rs_worker *w, rs_unit unit, bool *later)
 {
     rs_status status = RS_OK;
     const rs_plan *plan = w->setup.plan;
@@ -206,7 +213,19 @@ static rs_status admit(rs_worker *w, rs_unit unit)
     if (rs_plan_task(plan, point)->task->count_extra)
         s->token_nll = rs_alloc(s->sample.tokens.n, sizeof *s->token_nll);
     if (s->sample.kind == RS_SAMPLE_GENERATE || s->capacity <= w->setup.longest_kv)
-        RS_TRY_OUT(rs_transformer_kv_open(w->setup.transformer, s->capacity, s->rope, &s->kv));
+        status = rs_transformer_kv_open(w->setup.transformer, s->capacity, s->rope, &s->kv);
+    if (status == RS_NO_MEMORY && w->n_running > 0) { /* there will be room when others have ended */
+        rs_error_clear();
+        *later = true;
+        status = RS_OK;
+        goto out;
+    }
+    if (status == RS_NO_MEMORY) {
+        keep_error(s);
+        status = emit(w, s);
+    }
+    if (status != RS_OK || s->error)
+        goto out;
     w->running_tokens += s->capacity;
     RS_PUSH(w->running, w->n_running, w->running_cap, s);
     return RS_OK;
@@ -222,8 +241,11 @@ static rs_status admit_all(rs_worker *w)
         int64_t need = rs_plan_context(w->setup.plan, &w->setup.plan->points[unit.point]);
         if (w->n_running > 0 && w->running_tokens + need > w->setup.kv_tokens)
             break;
+        bool later = false;
+        RS_TRY(admit(w, unit, &later));
+        if (later)
+            break;
         w->queue_first++;
-        RS_TRY(admit(w, unit));
     }
     return RS_OK;
 }
@@ -270,12 +292,12 @@ static rs_step pack(rs_worker *w)
     rs_step step = {.phase = RS_DECODE, .sequences = w->parts, .ids = w->ids};
     for (int64_t i = 0; i < w->n_running; i++) {
         w->running[i]->step_rows = 0;
-        if (!decoding(w->running[i]))
+        if (w->running[i]->kv && !decoding(w->running[i]))
             step.phase = RS_PREFILL;
     }
     for (int64_t i = 0; i < w->n_running && step.n < w->setup.max_rows; i++) {
         sequence *s = w->running[i];
-        if (decoding(s) != (step.phase == RS_DECODE))
+        if (s->kv == NULL || decoding(s) != (step.phase == RS_DECODE))
             continue;
         int64_t rows = step.phase == RS_DECODE ? 1 : prefill_left(s), room = w->setup.max_rows - step.n;
         rows = rows < room ? rows : room;
@@ -375,9 +397,14 @@ static rs_status pass(rs_worker *w, int64_t index)
     RS_TRY_OUT(rs_try_alloc((void **)&results, (size_t)n, sizeof *results, "results of a whole text"));
     for (int64_t i = 0; i < n; i++)
         targets[i] = i + 1 >= s->sample.score_from ? s->sample.tokens.ids[i + 1] : RS_TARGET_NONE;
-    RS_TRY_OUT(rs_transformer_pass(w->setup.transformer, s->rope, softmax_of(w, s), s->sample.tokens.ids, targets, n, results));
+    status = rs_transformer_pass(w->setup.transformer, s->rope, softmax_of(w, s), s->sample.tokens.ids, targets, n, results);
+    if (status == RS_NO_MEMORY)
+        keep_error(s);
+    else if (status != RS_OK)
+        goto out;
     s->step_rows = n;
-    (void)take_results(w, s, targets, results);
+    if (s->error == NULL)
+        (void)take_results(w, s, targets, results);
     status = end_sequence(w, index);
 out:
     free(targets);
@@ -388,12 +415,9 @@ out:
 rs_status rs_worker_step(rs_worker *w)
 {
     RS_TRY(admit_all(w));
-    for (int64_t i = 0; i < w->n_running; i++)
-        if (w->running[i]->kv == NULL)
-            return pass(w, i);
     rs_step step = pack(w);
-    if (step.n == 0)
-        return RS_OK;
+    if (step.n == 0) /* whole texts go when no cache takes room from them */
+        return w->n_running > 0 ? pass(w, 0) : RS_OK;
     RS_TRY(rs_transformer_step(w->setup.transformer, &step, w->targets, w->results));
     for (int64_t i = 0; i < w->n_running;) {
         sequence *s = w->running[i];

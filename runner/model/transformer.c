@@ -186,9 +186,27 @@ void rs_transformer_close(rs_transformer *t)
     free(t);
 }
 
+/* What one rank has no room for none may go on with. */
+static rs_status agree_on_memory(const rs_transformer *t, rs_status mine)
+{
+    int size = rs_comm_size(t->group), status = (int)mine, *all = rs_alloc((size_t)size, sizeof *all);
+    rs_status rc = rs_comm_gather(t->group, &status, sizeof status, all);
+    for (int rank = 0; rc == RS_OK && mine == RS_OK && rank < size; rank++)
+        if (all[rank] != RS_OK)
+            rc = rs_fail((rs_status)all[rank], "rank %d of the group has no memory for it", rank);
+    free(all);
+    return mine == RS_OK ? rc : mine;
+}
+
 rs_status rs_transformer_kv_open(rs_transformer *t, int64_t capacity, const rs_rope *rope, rs_kv **out)
 {
-    return t->ops->kv_open(t->backend, capacity, rope->map.n_key_sets, t->model->layers, out);
+    rs_kv *kv = NULL;
+    rs_status status = agree_on_memory(t, t->ops->kv_open(t->backend, capacity, rope->map.n_key_sets, t->model->layers, &kv));
+    if (status == RS_OK)
+        *out = kv;
+    else if (kv)
+        t->ops->kv_free(t->backend, kv);
+    return status;
 }
 
 void rs_transformer_kv_free(rs_transformer *t, rs_kv *kv)
@@ -440,8 +458,10 @@ rs_status rs_transformer_pass(rs_transformer *t, const rs_rope *rope, const rs_s
     int64_t d = t->model->hidden, chunk = t->options.max_rows;
     float *x = NULL;
     RS_TRY(check_ids(t, ids, n));
-    RS_TRY_OUT(t->ops->kv_open(t->backend, n, rope->map.n_key_sets, 1, &sequence.kv));
-    RS_TRY_OUT(t->ops->alloc(t->backend, (size_t)(n * d) * sizeof *x, "residual stream of a whole text", (void **)&x));
+    status = t->ops->kv_open(t->backend, n, rope->map.n_key_sets, 1, &sequence.kv);
+    if (status == RS_OK)
+        status = t->ops->alloc(t->backend, (size_t)(n * d) * sizeof *x, "residual stream of a whole text", (void **)&x);
+    RS_TRY_OUT(agree_on_memory(t, status));
     for (int layer = 0; layer < t->model->layers; layer++)
         for (int64_t row = 0; row < n; row += chunk) {
             sequence.position = row;

@@ -44,6 +44,7 @@ rs_status rs_transformer_open(const rs_model *model, const rs_tensor_store *stor
                               const rs_transformer_options *options, rs_transformer **out);
 void rs_transformer_close(rs_transformer *transformer);
 
+/* RS_NO_MEMORY on every rank where one has no room. Collective over group. */
 rs_status rs_transformer_kv_open(rs_transformer *transformer, int64_t capacity, const rs_rope *rope, rs_kv **out);
 void rs_transformer_kv_free(rs_transformer *transformer, rs_kv *kv);
 
@@ -55,7 +56,7 @@ enum { RS_TARGET_NONE = -2, RS_TARGET_GREEDY = -1 };
 rs_status rs_transformer_step(rs_transformer *transformer, const rs_step *step, const int32_t *targets, rs_token_result *results);
 
 /* A whole sequence of any length n, layer by layer, so that only one layer's keys and values are held (and its residual stream: 4 d bytes
- * a token): the same bits as steps over the sequence. Collective over group. */
+ * a token): the same bits as steps over the sequence. RS_NO_MEMORY as kv_open. Collective over group. */
 rs_status rs_transformer_pass(rs_transformer *transformer, const rs_rope *rope, const rs_softmax *softmax, const int32_t *ids,
                               const int32_t *targets, int64_t n, rs_token_result *results);
 
