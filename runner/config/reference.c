@@ -191,8 +191,11 @@ static void write_help_line(const char *section, const char *name, const char *f
 void rs_config_write_help(rs_text *out)
 {
     for (const rs_section *section = rs_config_sections; section->name; section++) {
-        for (const rs_param_spec *spec = section->params; spec && spec->name; spec++)
-            write_help_line(section->name, spec->name, spec->fallback, spec->help, out);
+        for (const rs_param_spec *spec = section->params; spec && spec->name; spec++) {
+            bool for_few = section->params == rs_task_common_params && spec->fallback == NULL; /* a screen holds 40 lines */
+            if (!for_few)
+                write_help_line(section->name, spec->name, spec->fallback, spec->help, out);
+        }
         for (const rs_key_row *row = section->keys; row && row->name; row++)
             write_help_line(section->name, row->name, row->fallback, row->help, out);
     }

@@ -110,6 +110,21 @@ static rs_status check_params(const rs_config *config, int index)
     return rs_refail(config->yaml, place_of_message(map, rs_error_message()), NULL, status);
 }
 
+/* Stopping early is for scores from 0 to 1, which alone have bounds to bet on. */
+static rs_status check_stop(const rs_config *config, int index)
+{
+    const rs_task_entry *entry = &config->tasks[index];
+    const rs_node *map = rs_node_get(config->yaml->root, "tasks")->items[index];
+    const char *metrics[RS_MAX_METRICS + 1];
+    bool width = rs_param_is_set(&entry->common, "stop_width"), least = rs_param_is_set(&entry->common, "stop_min");
+    if (least && !width)
+        return rs_yaml_fail(config->yaml, rs_node_get(map, "stop_min")->place, "stop_min says nothing without stop_width");
+    if (width && rs_task_metrics(entry->task, &entry->params, metrics) == 0)
+        return rs_yaml_fail(config->yaml, rs_node_get(map, "stop_width")->place, "task '%s' has no score that stop_width could judge",
+                            entry->task->name);
+    return RS_OK;
+}
+
 rs_status rs_read_tasks(rs_config *config, const rs_node *node)
 {
     const rs_yaml *tree = config->yaml;
@@ -129,6 +144,7 @@ rs_status rs_read_tasks(rs_config *config, const rs_node *node)
     for (int i = 0; i < node->n; i++) {
         RS_TRY(check_label(config, i));
         RS_TRY(check_params(config, i));
+        RS_TRY(check_stop(config, i));
     }
     return RS_OK;
 }

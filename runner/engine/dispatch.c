@@ -23,10 +23,21 @@ typedef struct message_head {
     int64_t tokens, point;
 } message_head;
 
+/* The reply of a server that has no unit now, but may have some. */
+static const rs_unit LATER = {.point = -1};
+
+/* Units to hand out, from `next` on. */
+typedef struct queue {
+    const rs_unit *units;
+    int64_t n, next;
+} queue;
+
 struct rs_server {
     rs_server_setup setup;
     pthread_t thread;
-    int64_t next;      /* unit to hand out next */
+    queue planned, wanted; /* from the beginning; by looks since then */
+    rs_unit *wanted_units; /* owned */
+    int64_t wanted_cap;
     double flops_left; /* of units not yet handed out */
     int replicas_done;
     bool stopping;
@@ -43,28 +54,45 @@ static void note_failure(rs_server *s, rs_status status, const char *message)
     snprintf(s->message, sizeof s->message, "%s", message);
 }
 
-static double unit_flops(const rs_server *s, int64_t unit)
+static double unit_flops(const rs_server *s, const rs_unit *unit)
 {
-    return s->setup.plan->points[s->setup.units[unit].point].flops;
+    return s->setup.plan->points[unit->point].flops;
 }
 
 /* Units for one request: as many as it wants, but near the end no more than a share of what is left. */
 static rs_status hand_out(rs_server *s, int to, int64_t tokens)
 {
-    int64_t first = s->next, n = 0;
+    queue *q = s->planned.next < s->planned.n ? &s->planned : &s->wanted;
+    int64_t first = q->next;
     double flops = 0, most = s->flops_left / (2.0 * s->setup.replicas);
-    while (!s->stopping && s->status == RS_OK && s->next < s->setup.n_units) {
-        const rs_point *point = &s->setup.plan->points[s->setup.units[s->next].point];
+    bool open = !s->stopping && s->status == RS_OK;
+    while (open && q->next < q->n) {
+        const rs_point *point = &s->setup.plan->points[q->units[q->next].point];
         int64_t context = rs_plan_context(s->setup.plan, point);
-        if (n > 0 && (tokens < context || flops + point->flops > most))
+        if (q->next > first && (tokens < context || flops + point->flops > most))
             break;
         tokens -= context;
         flops += point->flops;
-        s->next++;
-        n++;
+        q->next++;
     }
     s->flops_left -= flops;
-    return rs_comm_send(s->setup.comm, to, TAG_UNITS, s->setup.units + first, (size_t)n * sizeof *s->setup.units);
+    if (open && q->next == first && rs_looks_pending(s->setup.looks))
+        return rs_comm_send(s->setup.comm, to, TAG_UNITS, &LATER, sizeof LATER);
+    return rs_comm_send(s->setup.comm, to, TAG_UNITS, q->units + first, (size_t)(q->next - first) * sizeof *q->units);
+}
+
+/* A record may settle a point, or send it on to its next look. */
+static rs_status look_at(rs_server *s, int64_t point, const char *json, size_t n)
+{
+    int64_t before = s->wanted.n;
+    double flops = 0;
+    RS_TRY(rs_looks_take(s->setup.looks, point, json, n, &s->wanted_units, &s->wanted.n, &s->wanted_cap));
+    s->wanted.units = s->wanted_units;
+    for (int64_t i = before; i < s->wanted.n; i++)
+        flops += unit_flops(s, &s->wanted.units[i]);
+    s->flops_left += flops;
+    rs_progress_grow(s->setup.progress, s->wanted.n - before, flops);
+    return RS_OK;
 }
 
 static rs_status begin_stop(rs_server *s)
@@ -91,7 +119,7 @@ static rs_status handle(rs_server *s, int sender, const char *data, size_t bytes
     case RECORD:
         RS_TRY(rs_journal_append(s->setup.journal, body, n));
         rs_progress_add(s->setup.progress, 1, head.tokens, s->setup.plan->points[head.point].flops);
-        return RS_OK;
+        return look_at(s, head.point, body, n);
     case DONE:
         s->replicas_done++;
         if (head.status != RS_OK) {
@@ -150,8 +178,9 @@ rs_status rs_server_start(const rs_server_setup *setup, rs_server **out)
 {
     rs_server *s = rs_alloc(1, sizeof *s);
     s->setup = *setup;
+    s->planned = (queue){.units = setup->units, .n = setup->n_units};
     for (int64_t i = 0; i < setup->n_units; i++)
-        s->flops_left += unit_flops(s, i);
+        s->flops_left += unit_flops(s, &setup->units[i]);
     int rc = pthread_create(&s->thread, NULL, serve, s);
     if (rc != 0) {
         free(s);
@@ -167,6 +196,7 @@ rs_status rs_server_join(rs_server *s, bool *stopped)
     rs_progress_show(s->setup.progress, 1);
     *stopped = s->stopping;
     rs_status status = s->status == RS_OK ? RS_OK : rs_fail(s->status, "%s", s->message);
+    free(s->wanted_units);
     free(s);
     return status;
 }
@@ -181,13 +211,15 @@ static rs_status send_to_server(rs_comm *comm, message_head head, const char *bo
     return status;
 }
 
-rs_status rs_client_request(rs_comm *comm, int64_t tokens, rs_unit **units, int64_t *n)
+rs_status rs_client_request(rs_comm *comm, int64_t tokens, rs_unit **units, int64_t *n, bool *later)
 {
     int sender;
     size_t bytes;
     RS_TRY(send_to_server(comm, (message_head){.kind = ASK_UNITS, .tokens = tokens}, "", 0));
     RS_TRY(rs_comm_receive(comm, 0, TAG_UNITS, &sender, (void **)units, &bytes));
     *n = (int64_t)(bytes / sizeof **units);
+    *later = *n == 1 && (*units)[0].point == LATER.point;
+    *n = *later ? 0 : *n;
     return RS_OK;
 }
 

@@ -1,6 +1,6 @@
 /* Who does what: rank 0 runs a small server thread beside its own worker; the first rank of each replica asks it for units and sends it
- * records. Longest units go first and the last ones in ever smaller hands, so that no replica idles long. Messages are bytes through
- * sharding/comm.h on a communicator of their own. */
+ * records. Longest units go first, those that a look at earlier samples asks for behind them, and the last ones in ever smaller hands, so
+ * that no replica idles long. Messages are bytes through sharding/comm.h on a communicator of their own. */
 #ifndef RS_ENGINE_DISPATCH_H
 #define RS_ENGINE_DISPATCH_H
 
@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "engine/looks.h"
 #include "engine/progress.h"
 #include "plan/plan.h"
 #include "report/journal.h"
@@ -23,6 +24,7 @@ typedef struct rs_server_setup {
     const rs_unit *units; /* in the order they are handed out; borrowed */
     int64_t n_units;
     int replicas, tensor;                /* replica r is led by rank r * tensor */
+    rs_looks *looks;                     /* likewise the server thread's while it runs */
     rs_journal *journal;                 /* the server thread is its only user between start and join */
     rs_progress *progress;               /* likewise */
     rs_status (*on_stop)(void *context); /* called once, from the server thread, when a stop is asked for: write what is known */
@@ -36,8 +38,9 @@ rs_status rs_server_join(rs_server *server, bool *stopped);
 
 /* --- the first rank of a replica --- */
 
-/* Asks for units of about `tokens` tokens; none: there is no work left, or the run stops. units freed by the caller. */
-rs_status rs_client_request(rs_comm *comm, int64_t tokens, rs_unit **units, int64_t *n);
+/* Asks for units of about `tokens` tokens. None: *later says whether there may be some later, when records of others have come; else there
+ * is no work left, or the run stops. units freed by the caller. */
+rs_status rs_client_request(rs_comm *comm, int64_t tokens, rs_unit **units, int64_t *n, bool *later);
 /* A record's JSON; point and tokens for the progress line. */
 rs_status rs_client_send_record(rs_comm *comm, int64_t point, int64_t tokens, const char *json, size_t n);
 /* This replica has finished, with this status; the message is the thread's error. */

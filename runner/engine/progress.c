@@ -25,6 +25,12 @@ rs_progress *rs_progress_open(int64_t samples, double flops)
     return p;
 }
 
+void rs_progress_grow(rs_progress *p, int64_t samples, double flops)
+{
+    p->samples += samples;
+    p->flops += flops;
+}
+
 void rs_progress_add(rs_progress *p, int64_t samples, int64_t tokens, double flops)
 {
     p->samples_done += samples;

@@ -42,6 +42,7 @@ typedef struct run {
     /* rank 0 only */
     char *folder;
     rs_journal *journal;
+    rs_looks *looks;
     rs_unit *units;
     rs_progress *progress;
     rs_run_facts facts;
@@ -50,8 +51,9 @@ typedef struct run {
     /* every rank */
     int64_t n_units;
     int tensor, replicas;
-    bool drop; /* a stop was asked for: leave the loop */
-    bool told; /* the server knows of this rank's signal */
+    bool drop;    /* a stop was asked for: leave the loop */
+    bool told;    /* the server knows of this rank's signal */
+    long rest_ns; /* before the server is asked again */
 } run;
 
 /* --- agreement --- */
@@ -176,7 +178,7 @@ static void list_units(run *r, int64_t *reused, int64_t *others)
     for (int64_t p = 0; p < r->plan->n_points; p++) {
         const rs_point *point = &r->plan->points[p];
         bool mine = point->shard == r->plan->shard;
-        for (int64_t i = 0; i < point->n_samples; i++) {
+        for (int64_t i = 0; i < rs_looks_wanted(r->looks, p); i++) {
             int64_t d = rs_plan_doc_id(point, i);
             if (rs_journal_find(r->journal, rs_plan_record_id(point, d)))
                 ++*(mine ? reused : others);
@@ -210,6 +212,7 @@ static rs_status open_journal(run *r)
     r->folder = r->options->output ? rs_strdup(r->options->output) : rs_config_output(r->config);
     RS_TRY(rs_folder_create(r->folder));
     RS_TRY(rs_journal_open(r->folder, r->options->fresh, &r->journal));
+    RS_TRY(rs_looks_open(r->plan, r->journal, &r->looks));
     list_units(r, &reused, &others);
     size_t before = rs_journal_count(r->journal);
     if (reused == 0 && others > 0)
@@ -317,16 +320,30 @@ static rs_status emit(void *context, rs_unit unit, const rs_record *record, cons
 /* What the group's first rank tells the others before each step. */
 typedef struct orders {
     int64_t n_units;
-    int32_t drop, status;
+    int32_t drop, no_more, status;
 } orders;
 
-static void gather_orders(run *r, bool *more, orders *o, rs_unit **units)
+/* An idle replica that was told to ask later: in a millisecond, then less and less often. */
+static void rest(run *r)
 {
-    bool stop = false;
+    enum { FIRST = 1000000, MOST = 64000000 };
+    r->rest_ns = r->rest_ns == 0 ? FIRST : r->rest_ns < MOST ? 2 * r->rest_ns : MOST;
+    nanosleep(&(struct timespec){.tv_nsec = r->rest_ns}, NULL);
+}
+
+static void gather_orders(run *r, bool more, orders *o, rs_unit **units)
+{
+    bool stop = false, later = false, idle = rs_worker_idle(r->worker);
     rs_status status = rs_client_stop_asked(r->messages, &stop);
     int64_t room = rs_worker_room(r->worker);
-    if (status == RS_OK && !stop && *more && (room > 0 || rs_worker_idle(r->worker)))
-        status = rs_client_request(r->messages, room, units, &o->n_units);
+    if (status == RS_OK && !stop && more && (room > 0 || idle)) {
+        status = rs_client_request(r->messages, room, units, &o->n_units, &later);
+        o->no_more = o->n_units == 0 && !later;
+    }
+    if (later && idle)
+        rest(r);
+    else
+        r->rest_ns = 0;
     o->drop = stop;
     o->status = (int32_t)status;
 }
@@ -337,23 +354,21 @@ static rs_status turn(run *r, bool *more)
     rs_status status = RS_OK;
     orders o = {0};
     rs_unit *units = NULL;
-    bool asks = *more && (rs_worker_room(r->worker) > 0 || rs_worker_idle(r->worker));
     if (rs_stop_requested() && !r->told) {
         r->told = true;
         RS_TRY(rs_client_ask_stop(r->messages));
     }
     if (rs_comm_rank(r->group) == 0)
-        gather_orders(r, more, &o, &units);
+        gather_orders(r, *more, &o, &units);
     RS_TRY_OUT(rs_comm_broadcast(r->group, &o, sizeof o, 0));
     RS_TRY_OUT((rs_status)o.status);
     r->drop = o.drop;
+    *more = *more && !o.no_more;
     if (o.n_units > 0) {
         if (units == NULL)
             units = rs_alloc((size_t)o.n_units, sizeof *units);
         RS_TRY_OUT(rs_comm_broadcast(r->group, units, (size_t)o.n_units * sizeof *units, 0));
         rs_worker_add(r->worker, units, o.n_units);
-    } else if (asks) {
-        *more = false;
     }
     if (!r->drop)
         status = rs_worker_step(r->worker);
@@ -445,6 +460,7 @@ static rs_status start_server(run *r, rs_server **server)
         .n_units = r->n_units,
         .replicas = r->replicas,
         .tensor = r->tensor,
+        .looks = r->looks,
         .journal = r->journal,
         .progress = r->progress,
         .on_stop = on_stop,
@@ -518,6 +534,7 @@ static void run_close(run *r)
     if (r->worker)
         rs_worker_close(r->worker);
     rs_transformer_close(r->transformer);
+    rs_looks_close(r->looks);
     rs_plan_close(r->plan);
     rs_tensor_store_close(r->store);
     rs_tokenizer_free(r->tokenizer);

@@ -48,6 +48,23 @@ rs_digest rs_plan_record_id(const rs_point *point, int64_t doc_id)
     return rs_digest_of(key, sizeof key);
 }
 
+rs_stop_rule rs_plan_stop_rule(const rs_plan *plan, const rs_point *point)
+{
+    enum { LEAST = 20 };
+    const rs_params *common = &rs_plan_task(plan, point)->common;
+    if (!rs_param_is_set(common, "stop_width"))
+        return (rs_stop_rule){0};
+    bool given = rs_param_is_set(common, "stop_min");
+    return (rs_stop_rule){rs_param_number(common, "stop_width"), given ? (int64_t)rs_param_number(common, "stop_min") : LEAST};
+}
+
+int64_t rs_plan_baseline_of(const rs_plan *plan, int64_t point)
+{
+    const rs_config *config = plan->config;
+    int64_t cells = (int64_t)config->n_contexts * config->n_tasks;
+    return ((int64_t)config->baseline_rope * config->n_softmaxes + config->baseline_softmax) * cells + point % cells;
+}
+
 /* The text whose digest is a point's id. Two points that could differ in any result differ here. */
 static void write_key(const rs_plan *plan, const rs_point *point, rs_text *key)
 {
@@ -221,14 +238,22 @@ static int dearest_first(const void *a, const void *b)
     return x->point < y->point ? -1 : 1;
 }
 
+/* The point with which a point is dealt. */
+static int64_t leader_of(const rs_plan *plan, int64_t point)
+{
+    return rs_plan_stop_rule(plan, &plan->points[point]).width > 0 ? rs_plan_baseline_of(plan, point) : point;
+}
+
 void rs_plan_deal(rs_plan *plan, int shard, int n_shards)
 {
     cost *costs = rs_alloc((size_t)plan->n_points, sizeof *costs);
     double *load = rs_alloc((size_t)n_shards, sizeof *load);
     plan->shard = shard;
     plan->n_shards = n_shards;
-    for (int64_t i = 0; i < plan->n_points; i++)
-        costs[i] = (cost){.flops = plan->points[i].flops * (double)plan->points[i].n_samples, .point = i};
+    for (int64_t i = 0; i < plan->n_points; i++) {
+        costs[i].point = i;
+        costs[leader_of(plan, i)].flops += plan->points[i].flops * (double)plan->points[i].n_samples;
+    }
     if (plan->n_points)
         qsort(costs, (size_t)plan->n_points, sizeof *costs, dearest_first);
     for (int64_t i = 0; i < plan->n_points; i++) {
@@ -238,6 +263,8 @@ void rs_plan_deal(rs_plan *plan, int shard, int n_shards)
         plan->points[costs[i].point].shard = least;
         load[least] += costs[i].flops;
     }
+    for (int64_t i = 0; i < plan->n_points; i++)
+        plan->points[i].shard = plan->points[leader_of(plan, i)].shard;
     free(costs);
     free(load);
 }
@@ -295,6 +322,12 @@ static void write_point(const rs_plan *plan, const rs_point *point, rs_text *out
     for (size_t i = 0; i < n_metrics; i++)
         rs_text_printf(out, "%s\"%s\"", i ? ", " : "", metrics[i]);
     rs_text_printf(out, "], \"samples\": %" PRId64 ", ", point->n_samples - point->n_extra);
+    rs_stop_rule stop = rs_plan_stop_rule(plan, point);
+    if (stop.width > 0) {
+        rs_text_puts(out, "\"stop_width\": ");
+        rs_text_double(out, stop.width);
+        rs_text_printf(out, ", \"stop_min\": %" PRId64 ", ", stop.least);
+    }
     if (point->n_extra > 0)
         rs_text_printf(out, "\"extra\": %" PRId64 ", ", point->n_extra);
     rs_text_printf(out,

@@ -54,7 +54,17 @@ const rs_task_entry *rs_plan_task(const rs_plan *plan, const rs_point *point);
 size_t rs_plan_metrics(const rs_plan *plan, const rs_point *point, const char *names[RS_MAX_METRICS + 1]);
 const char *rs_plan_label(const rs_task_entry *entry);
 
-/* Deals the points to n_shards runs, dearest first, each to the one that has least: this run is number `shard`. */
+/* When the points of a task stop before their samples are all taken: width 0 for never. */
+typedef struct rs_stop_rule {
+    double width;  /* of the paired difference's interval (score/sequence.h) */
+    int64_t least; /* samples at the first look */
+} rs_stop_rule;
+rs_stop_rule rs_plan_stop_rule(const rs_plan *plan, const rs_point *point);
+/* The baseline's point of the same task and context. */
+int64_t rs_plan_baseline_of(const rs_plan *plan, int64_t point);
+
+/* Deals the points to n_shards runs, dearest first, each to the one that has least: this run is number `shard`. Points that may stop early go where
+ * their baseline's goes, for they look at its samples. */
 void rs_plan_deal(rs_plan *plan, int shard, int n_shards);
 
 /* The doc_id of a point's i-th sample. */

@@ -17,7 +17,7 @@ rs_columns rs_columns_of(const rs_plan_task *task, const rs_sample_rows *rows, c
 void rs_columns_free(rs_columns *columns);
 
 /* The sets of resamples made last. Zero-initialise but for the seed. */
-enum { RS_KEPT_RESAMPLES = 4 };
+enum { RS_KEPT_RESAMPLES = 8 };
 typedef struct rs_resample_pool {
     uint64_t seed;
     rs_resample *kept[RS_KEPT_RESAMPLES];

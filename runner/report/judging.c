@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "report/columns.h"
 #include "report/grid.h"
+#include "score/sequence.h"
 
 enum { KEPT_RESAMPLES = 4 };                   /* sets of resamples, for the numbers of samples met last */
 static const double default_threshold = 0.856; /* RULER's: what Llama 2 7B scores at 4096 tokens */
@@ -135,6 +136,17 @@ static rs_cell pair_cell(const rs_judging *j, size_t s, int metric)
                     : rs_columns_cell(task, metric, &h->shared, &h->against, s);
 }
 
+/* Of samples that are whole from the first on, as those of points that may stop are. */
+static rs_interval sequence_of(const rs_cell *cell, double width)
+{
+    double *d = rs_alloc(cell->n, sizeof *d);
+    for (size_t i = 0; i < cell->n; i++)
+        d[i] = cell->ya[i] - cell->yb[i];
+    rs_interval interval = rs_sequence_interval(d, (int64_t)cell->n, width);
+    free(d);
+    return interval;
+}
+
 static void judge_point(const rs_judging *j, size_t s)
 {
     const held *h = &j->held[s];
@@ -145,6 +157,8 @@ static void judge_point(const rs_judging *j, size_t s)
         rs_cell cell = pair_cell(j, s, m);
         rs_estimate difference;
         rs_judge(&cell, 1, &difference, &result->evidence[m]);
+        if (task->stop_width > 0 && m == 0)
+            result->sequence = sequence_of(&cell, task->stop_width);
     }
 }
 

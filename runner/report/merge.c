@@ -46,6 +46,9 @@ static rs_status check_same_plan(const merging *m, const rs_plan_file *plan, con
             return rs_fail(RS_INVALID, "%s: point %s has %" PRId64 " samples, in %s %" PRId64, folder, x->id, x->samples, where,
                            y->samples);
     }
+    for (int i = 0; i < plan->n_tasks && i < first->n_tasks; i++)
+        if (plan->tasks[i].stop_width != first->tasks[i].stop_width || plan->tasks[i].stop_min != first->tasks[i].stop_min)
+            return rs_fail(RS_INVALID, "%s: task %s stops by another rule than in %s", folder, plan->tasks[i].label, where);
     return RS_OK;
 }
 

@@ -51,6 +51,10 @@ static int find_task(rs_plan_file *plan, json_t *point, int64_t guess)
     rs_plan_task task = {.scores_text = counts_keys || strcmp(kind, "score") == 0, .counts_keys = counts_keys};
     if (!read_metrics(plan, json_object_get(point, "metrics"), &task))
         return -1;
+    task.stop_width = json_number_value(json_object_get(point, "stop_width"));
+    task.stop_min = json_integer_value(json_object_get(point, "stop_min"));
+    if (!(task.stop_width >= 0) || (task.stop_width > 0 && (task.stop_min < 1 || task.scores_text)))
+        return -1;
     task.label = rs_strdup(label);
     task.version = (int)json_integer_value(json_object_get(point, "task_version"));
     RS_PUSH(plan->tasks, plan->n_tasks, plan->tasks_cap, task);

@@ -18,6 +18,8 @@ typedef struct rs_plan_task {
     bool counts_keys;               /* with scores_text: nll of key tokens only (report/key_tokens.h) */
     const char *metrics[RS_MAX_METRICS];
     int n_metrics;
+    double stop_width;              /* its points stop once their interval is so narrow; 0: never */
+    int64_t stop_min;               /* samples at the first look */
 } rs_plan_task;
 
 typedef struct rs_plan_point {

@@ -12,7 +12,7 @@
  *    "ropes": [{"label", "entry": {effective keys}, "inv_freq": [...] (at the largest context), "attention_factor"}...],
  *    "softmaxes": [{"label", "entry"}...],
  *    "points": [{"id", "rope": i, "softmax": j, "context", "task": label, "task_name", "task_version", "kind": "score"|"score_keys"|"generate",
- *                "metrics": [names], "samples": n, "extra": n (where there are any), "inv_freq_digest", "attention_factor"}...],
+ *                "metrics": [names], "samples": n, "stop_width": w, "stop_min": n (where points stop early), "extra": n (where there are any), "inv_freq_digest", "attention_factor"}...],
  *    "shard": {"index", "count"} or absent; where it is there, each point has its "shard", and reports list the points of this one} */
 #ifndef RS_REPORT_REPORT_H
 #define RS_REPORT_REPORT_H

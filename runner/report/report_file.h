@@ -11,6 +11,8 @@ rs_status rs_report_write_html(const char *folder, const rs_results *results, js
 
 /* {NAME: value, "stderr": error} */
 json_t *rs_estimate_tree(const char *name, rs_estimate estimate);
+/* NAME: [low, high], or null. */
+void rs_put_interval(json_t *tree, const char *name, rs_interval interval);
 /* A difference with what it is worth. */
 json_t *rs_versus_tree(rs_estimate difference, const rs_evidence *evidence);
 json_t *rs_variant_tree(const rs_results *results, const rs_variant *variant);

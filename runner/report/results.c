@@ -197,6 +197,19 @@ static rs_status read_keys(rs_results *results)
     return status;
 }
 
+/* Records beyond the sample at which a point stopped are of another run of the folder, and no part of this one's results. */
+static rs_status stop_points(rs_results *results)
+{
+    bool any;
+    RS_TRY(rs_results_stop(results, &any));
+    if (!any)
+        return RS_OK;
+    free(results->order);
+    free(results->first);
+    sort_entries(results);
+    return RS_OK;
+}
+
 rs_status rs_results_open(const rs_journal *journal, rs_results **out)
 {
     rs_results *results = rs_alloc(1, sizeof *results);
@@ -211,6 +224,8 @@ rs_status rs_results_open(const rs_journal *journal, rs_results **out)
     sort_entries(results);
     results->points = rs_alloc((size_t)results->plan.n_points, sizeof *results->points);
     status = read_keys(results);
+    if (status == RS_OK)
+        status = stop_points(results);
     if (status == RS_OK)
         *out = results;
     else

@@ -27,6 +27,7 @@ typedef struct rs_point_result {
     rs_estimate metrics[RS_MAX_METRICS]; /* of a done point; as many as its task has */
     rs_estimate versus[RS_MAX_METRICS]; /* less the baseline's */
     bool has_versus;
+    rs_interval sequence;               /* with evidence, where the task has a stop rule: the interval of the first metric that it went by */
     rs_evidence *evidence;              /* of each `versus`, where evaluation judged; else NULL. Owned */
     rs_position *by_position;           /* [n_positions] of a done point that scores text. Owned */
     int n_positions;

@@ -22,4 +22,7 @@ typedef struct rs_gathering {
  * Several threads may do so at once after rs_journal_hold. */
 rs_status rs_results_gather(const rs_results *results, int64_t point, rs_gathering *g, rs_point_result *result);
 
+/* Sets the plan's samples of points that stopped early to those that they took; *any: of one at least. */
+rs_status rs_results_stop(rs_results *results, bool *any);
+
 #endif

@@ -27,6 +27,14 @@ static json_t *positions_tree(const rs_point_result *result)
     return list;
 }
 
+static json_t *versus_tree(const rs_plan_task *task, const rs_point_result *result, int metric)
+{
+    json_t *tree = rs_versus_tree(result->versus[metric], &result->evidence[metric]);
+    if (task->stop_width > 0 && metric == 0)
+        rs_put_interval(tree, "confidence_sequence", result->sequence);
+    return tree;
+}
+
 static json_t *point_tree(const rs_results *results, int64_t i)
 {
     const rs_plan_file *plan = &results->plan;
@@ -47,7 +55,7 @@ static json_t *point_tree(const rs_results *results, int64_t i)
     for (int m = 0; m < task->n_metrics && result->state == RS_POINT_DONE; m++) {
         json_object_set_new(metrics, task->metrics[m], rs_estimate_tree("value", result->metrics[m]));
         if (result->has_versus)
-            json_object_set_new(versus, task->metrics[m], rs_versus_tree(result->versus[m], &result->evidence[m]));
+            json_object_set_new(versus, task->metrics[m], versus_tree(task, result, m));
     }
     json_object_set_new(tree, "metrics", metrics);
     if (result->has_versus)

@@ -9,14 +9,14 @@ static void put_number(json_t *tree, const char *name, double value)
     json_object_set_new(tree, name, rs_json_number(value));
 }
 
-static void put_interval(json_t *tree, rs_interval interval)
+void rs_put_interval(json_t *tree, const char *name, rs_interval interval)
 {
     json_t *ends = isfinite(interval.low) && isfinite(interval.high) ? json_array() : json_null();
     if (json_is_array(ends)) {
         json_array_append_new(ends, json_real(interval.low));
         json_array_append_new(ends, json_real(interval.high));
     }
-    json_object_set_new(tree, "interval", ends);
+    json_object_set_new(tree, name, ends);
 }
 
 json_t *rs_estimate_tree(const char *name, rs_estimate estimate)
@@ -30,7 +30,7 @@ json_t *rs_estimate_tree(const char *name, rs_estimate estimate)
 json_t *rs_versus_tree(rs_estimate difference, const rs_evidence *evidence)
 {
     json_t *tree = rs_estimate_tree("difference", difference);
-    put_interval(tree, evidence->interval);
+    rs_put_interval(tree, "interval", evidence->interval);
     put_number(tree, "p", evidence->p);
     put_number(tree, "p_holm", evidence->p_holm);
     put_number(tree, "effect_size", evidence->effect);
@@ -55,10 +55,10 @@ static json_t *reach_tree(rs_reach reach)
 static json_t *area_tree(const rs_aggregate *a)
 {
     json_t *tree = rs_estimate_tree("value", a->area);
-    put_interval(tree, a->area_interval);
+    rs_put_interval(tree, "interval", a->area_interval);
     if (a->has_versus) {
         json_t *versus = rs_estimate_tree("difference", a->area_versus);
-        put_interval(versus, a->area_versus_interval);
+        rs_put_interval(versus, "interval", a->area_versus_interval);
         json_object_set_new(tree, "versus_baseline", versus);
     }
     return tree;
