@@ -405,6 +405,20 @@ static int close_folder(void **state)
     return 0;
 }
 
+static void test_auto_samples(void **state)
+{
+    (void)state;
+    rs_config *config =
+        load(MODEL "sweep: {context: 512}\ntasks: [{name: passkey, samples: auto}, {name: max_retrieval, stop_width: 0.25, samples: auto}, "
+                   "{name: kv_lookup, samples: auto, stop_width: 0.5}]\n");
+    static const double widths[] = {0.1, 0.25, 0.5};
+    for (int i = 0; i < 3; i++) {
+        assert_true(rs_param_number(&config->tasks[i].common, "samples") == 500);
+        assert_true(rs_param_number(&config->tasks[i].common, "stop_width") == widths[i]);
+    }
+    rs_config_free(config);
+}
+
 int main(void)
 {
     const struct CMUnitTest all[] = {
@@ -412,7 +426,7 @@ int main(void)
         cmocka_unit_test(test_pasted),    cmocka_unit_test(test_context_forms), cmocka_unit_test(test_drawn),
         cmocka_unit_test(test_encodings), cmocka_unit_test(test_aliases),       cmocka_unit_test(test_overrides),
         cmocka_unit_test(test_baseline),  cmocka_unit_test(test_json),          cmocka_unit_test(test_infinity),
-        cmocka_unit_test(test_shipped),   cmocka_unit_test(test_reference),
+        cmocka_unit_test(test_shipped),   cmocka_unit_test(test_reference),     cmocka_unit_test(test_auto_samples),
     };
     return cmocka_run_group_tests(all, open_folder, close_folder);
 }

@@ -247,6 +247,8 @@ static const wrong tasks[] = {
     {TASK("{name: passkey, stop_width: 2.5}"), "4:33", {"stop_width must be", "2.5"}},
     {TASK("{name: passkey, stop_min: 10}"), "4:31", {"stop_min says nothing without stop_width"}},
     {TASK("{name: perplexity, text: t.txt, stop_width: 0.1}"), "4:49", {"task 'perplexity' has no score that stop_width could judge"}},
+    {TASK("{name: perplexity, text: t.txt, samples: auto}"), "4:46", {"task 'perplexity' has no score that samples: auto could judge"}},
+    {TASK("{name: passkey, samples: aut}"), "4:30", {"samples", "aut"}},
     {TASK("{name: passkey, max_new_tokens: 0}"), "4:37", {"max_new_tokens must be", "not 0"}},
     {TASK("{name: passkey, label: ''}"), "4:28", {"label must not be empty"}},
     {TASK("{name: passkey, label: 4}"), "4:28", {"label must be a text ('4')"}},

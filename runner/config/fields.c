@@ -13,7 +13,8 @@ const rs_param_spec rs_config_run_params[] = {
      "samples and drawn numbers depend on it and on nothing else that varies"},
     {"output", RS_PARAM_STRING, 0, 0, false, NULL, NULL,
      "folder of the results, relative to the config's folder; absent: results/NAME of NAME.yaml, in the current folder"},
-    {"length_threshold", RS_PARAM_NUMBER, 0, 1, false, NULL, "0.856", "score that a context must reach to count in effective lengths; RULER's"},
+    {"length_threshold", RS_PARAM_NUMBER, 0, 1, false, NULL, "0.856",
+     "score that a context must reach to count in effective lengths; RULER's"},
     END,
 };
 
@@ -43,10 +44,11 @@ const rs_param_spec rs_config_parallel_params[] = {
 const rs_param_spec rs_task_common_params[] = {
     {"name", RS_PARAM_STRING, 0, 0, false, NULL, "required", "which task; see below"},
     {"label", RS_PARAM_STRING, 0, 0, false, NULL, NULL, "what reports call it, unique; absent: its name"},
-    {"samples", RS_PARAM_INT, 1, 1000000000, false, NULL, "100", "samples at each context"},
+    {"samples", RS_PARAM_INT, 1, 1000000000, false, NULL, "100", "samples at each context; auto: at most 500, stop_width 0.1"},
     {"stop_width", RS_PARAM_NUMBER, 0, 2, true, NULL, NULL,
      "tasks with a score: a point stops before `samples` once the 95 % interval of its difference from the baseline is no wider"},
-    {"stop_min", RS_PARAM_INT, 1, 1000000000, false, NULL, NULL, "with stop_width: samples before the first look at the interval; absent: 20"},
+    {"stop_min", RS_PARAM_INT, 1, 1000000000, false, NULL, NULL,
+     "with stop_width: samples before the first look at the interval; absent: 20"},
     {"prompt_prefix", RS_PARAM_STRING, 0, 0, false, NULL, NULL, "text before each prompt, for chat models"},
     {"prompt_suffix", RS_PARAM_STRING, 0, 0, false, NULL, NULL, "text after each prompt"},
     END,

@@ -41,6 +41,20 @@ static rs_status fail_key(const rs_config *config, const rs_node *key, const rs_
     return status;
 }
 
+static bool is_auto(const rs_node *key, const rs_node *item)
+{
+    return strcmp(key->text, "samples") == 0 && item->kind == RS_NODE_SCALAR && strcmp(item->text, "auto") == 0;
+}
+
+/* `samples: auto` is short for these two; a stop_width that is given stands. */
+static void set_auto(rs_params *common)
+{
+    static const double most = 500, width = 0.1; /* RULER's number of samples */
+    common->values[rs_param_find(common->specs, "samples")] = (rs_param_value){.set = true, .given = true, .number = most};
+    if (!rs_param_is_set(common, "stop_width"))
+        common->values[rs_param_find(common->specs, "stop_width")] = (rs_param_value){.set = true, .number = width};
+}
+
 static rs_status read_task(rs_config *config, const rs_node *map)
 {
     const rs_yaml *tree = config->yaml;
@@ -54,6 +68,10 @@ static rs_status read_task(rs_config *config, const rs_node *map)
     rs_params_init(&entry->common, rs_task_common_params);
     rs_params_init(&entry->params, task->params);
     for (int i = 0; i < map->n; i++) {
+        if (is_auto(map->keys[i], map->items[i])) {
+            set_auto(&entry->common);
+            continue;
+        }
         int common = rs_param_find(rs_task_common_params, map->keys[i]->text), own = rs_param_find(task->params, map->keys[i]->text);
         if (common < 0 && own < 0)
             return fail_key(config, map->keys[i], task);
@@ -119,9 +137,11 @@ static rs_status check_stop(const rs_config *config, int index)
     bool width = rs_param_is_set(&entry->common, "stop_width"), least = rs_param_is_set(&entry->common, "stop_min");
     if (least && !width)
         return rs_yaml_fail(config->yaml, rs_node_get(map, "stop_min")->place, "stop_min says nothing without stop_width");
-    if (width && rs_task_metrics(entry->task, &entry->params, metrics) == 0)
-        return rs_yaml_fail(config->yaml, rs_node_get(map, "stop_width")->place, "task '%s' has no score that stop_width could judge",
-                            entry->task->name);
+    if (width && rs_task_metrics(entry->task, &entry->params, metrics) == 0) {
+        const rs_node *node = rs_node_get(map, "stop_width");
+        return rs_yaml_fail(config->yaml, node ? node->place : rs_node_get(map, "samples")->place,
+                            "task '%s' has no score that %s could judge", entry->task->name, node ? "stop_width" : "samples: auto");
+    }
     return RS_OK;
 }
 
