@@ -19,6 +19,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "report/grid.h"
 #include "report/report.h"
 
 /* --- a plan: two ropes, one softmax, two contexts, a task that scores text and one that generates --- */
@@ -486,6 +487,21 @@ static rs_status compare(const char *a, const char *b, const char *gate, bool *p
     return rs_report_compare(a, b, gates, gate ? 1 : 0, out, NULL, passed);
 }
 
+static void test_estimates(void **state)
+{
+    (void)state;
+    static const struct {
+        rs_estimate estimate;
+        const char *text;
+    } cases[] = {{{13.567, 3.61}, "13.6 ±3.6"}, {{0.5, NAN}, "0.5"}, {{0, 0}, "0 ±0"}, {{-NAN, NAN}, "-"}, {{INFINITY, NAN}, "inf"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        rs_text text = {0};
+        rs_format_estimate(cases[i].estimate, &text);
+        assert_string_equal(text.data, cases[i].text);
+        rs_text_free(&text);
+    }
+}
+
 static void test_compare(void **state)
 {
     (void)state;
@@ -650,6 +666,7 @@ int main(void)
         cmocka_unit_test(test_rebuild),
         cmocka_unit_test(test_csv),
         cmocka_unit_test(test_table),
+        cmocka_unit_test(test_estimates),
         cmocka_unit_test(test_compare),
         cmocka_unit_test(test_compare_unfinished),
         cmocka_unit_test(test_merge),

@@ -108,7 +108,9 @@ static int decimals_of(double error)
 
 void rs_format_value(rs_estimate estimate, rs_text *out)
 {
-    if (isfinite(estimate.error) && estimate.error > 0 && fabs(estimate.value) < 1e9)
+    if (isnan(estimate.value))
+        rs_text_puts(out, "-"); /* nothing was counted: no key token, say */
+    else if (isfinite(estimate.error) && estimate.error > 0 && fabs(estimate.value) < 1e9)
         rs_text_printf(out, "%.*f", decimals_of(estimate.error), estimate.value);
     else
         rs_text_printf(out, "%.4g", estimate.value);

@@ -98,7 +98,9 @@ var box=q('#filter');box.value='ROPE 2048 perplexity';box.dispatchEvent(new Even
 say('shown',q('#shown').textContent);box.value='';box.dispatchEvent(new Event('input'));say('unfiltered',column(0).length);
 var chart=q('svg.chart .m')&&q('svg.chart .m').closest('svg');
 if(chart){var marks=Array.prototype.slice.call(chart.querySelectorAll('.m')),stop=marks.filter(function(m){return m.getAttribute('tabindex')==='0'});
- say('stops',stop.length);say('curves',chart.querySelectorAll('.s:has(.m)').length);stop[0].focus();say('tip',q('#tip').hidden?'':q('#tip').textContent);say('name',stop[0].getAttribute('aria-label'));
+ say('stops',stop.length);say('curves',chart.querySelectorAll('.s:has(.m)').length);stop[0].focus();
+ if(!document.hasFocus())stop[0].dispatchEvent(new FocusEvent('focus')); /* a window in the background gets its focus events later */
+ say('tip',q('#tip').hidden?'':q('#tip').textContent);say('name',stop[0].getAttribute('aria-label'));
  press(stop[0],'ArrowLeft');say('left',document.activeElement.getAttribute('aria-label'));
  press(document.activeElement,'ArrowDown');say('below',document.activeElement.getAttribute('aria-label'));
  var key=q('.legend li[data-k]'),b=key.querySelector('button'),of='svg.chart [data-s="'+key.getAttribute('data-k')+'"]';
