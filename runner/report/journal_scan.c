@@ -58,7 +58,8 @@ static void salvage(scan_state *state, const char *line, size_t n)
 static void damaged_line(scan_state *state, const char *line, size_t n)
 {
     if (state->damaged++ < MAX_WARNINGS)
-        rs_warn("%s:%zu: this line of the journal is damaged; its record will be made again", state->journal->log_path, state->lines);
+        rs_warn("%s:%zu: this line of the journal is damaged; its record %s", state->journal->log_path, state->lines,
+                state->journal->writing ? "will be made again" : "is left out");
     salvage(state, line, n);
 }
 

@@ -8,67 +8,37 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "report/emit.h"
+#include "report/merge_check.h"
 #include "report/report_file.h"
 
 typedef struct merging {
     rs_journal *output;
-    rs_plan_file first; /* the plan that all must share */
-    const char *first_folder;
-    bool *shards; /* [n_shards]: which are here; NULL where the plans have no shards */
-    int n_shards;
-    int64_t taken, doubled;
+    rs_merge_part *parts; /* [n_parts] */
+    int n_parts;
+    const rs_merge_part *sharded; /* the first that is a shard and no merge; NULL: none is */
+    bool *shards;                 /* of that one's: which are here */
+    int64_t taken;
     json_t *run; /* facts of all runs together */
 } merging;
 
 /* --- the plan --- */
 
-static const char *digest_of(const rs_plan_file *plan)
+static rs_status note_shard(merging *m, const rs_merge_part *part)
 {
-    const char *digest = json_string_value(json_object_get(json_object_get(plan->root, "model"), "digest"));
-    return digest ? digest : "none";
-}
-
-static rs_status check_same_plan(const merging *m, const rs_plan_file *plan, const char *folder)
-{
-    const rs_plan_file *first = &m->first;
-    const char *where = m->first_folder;
-    if (strcmp(digest_of(plan), digest_of(first)) != 0)
-        return rs_fail(RS_INVALID, "%s: its model (digest %s) is not that of %s (%s)", folder, digest_of(plan), where, digest_of(first));
-    if (plan->n_points != first->n_points)
-        return rs_fail(RS_INVALID, "%s: its plan has %" PRId64 " points, that of %s %" PRId64 "; only shards of one plan can be merged",
-                       folder, plan->n_points, where, first->n_points);
-    for (int64_t i = 0; i < plan->n_points; i++) {
-        const rs_plan_point *x = &plan->points[i], *y = &first->points[i];
-        if (x->key != y->key)
-            return rs_fail(RS_INVALID, "%s: point %" PRId64 " of its plan is %s, in %s it is %s; only shards of one plan can be merged",
-                           folder, i, x->id, where, y->id);
-        if (x->samples != y->samples)
-            return rs_fail(RS_INVALID, "%s: point %s has %" PRId64 " samples, in %s %" PRId64, folder, x->id, x->samples, where,
-                           y->samples);
-    }
-    for (int i = 0; i < plan->n_tasks && i < first->n_tasks; i++)
-        if (plan->tasks[i].stop_width != first->tasks[i].stop_width || plan->tasks[i].stop_min != first->tasks[i].stop_min)
-            return rs_fail(RS_INVALID, "%s: task %s stops by another rule than in %s", folder, plan->tasks[i].label, where);
-    return RS_OK;
-}
-
-static rs_status note_shard(merging *m, const rs_plan_file *plan, const char *folder)
-{
-    json_t *shard = json_object_get(plan->root, "shard");
-    int64_t index = json_integer_value(json_object_get(shard, "index")), count = json_integer_value(json_object_get(shard, "count"));
-    if (shard == NULL)
+    const rs_plan_file *plan = &part->plan;
+    if (plan->n_shards == 0)
         return RS_OK;
-    if (count < 1 || count > 1000000 || index < 0 || index >= count)
-        return rs_fail(RS_INVALID, "%s/journal/plan.json: `shard` is not what a run writes there", folder);
-    if (m->shards == NULL) {
-        m->n_shards = (int)count;
-        m->shards = rs_alloc((size_t)count, sizeof *m->shards);
+    if (m->sharded == NULL) {
+        m->sharded = part;
+        m->shards = rs_alloc((size_t)plan->n_shards, sizeof *m->shards);
     }
-    if (count != m->n_shards)
-        return rs_fail(RS_INVALID, "%s: is a shard of %" PRId64 ", others are of %d", folder, count, m->n_shards);
-    if (m->shards[index])
-        rs_warn("%s: shard %" PRId64 "/%d is there twice", folder, index, m->n_shards);
-    m->shards[index] = true;
+    const rs_merge_part *other = m->sharded;
+    if (plan->n_shards != other->plan.n_shards)
+        return rs_fail(RS_INVALID, "%s: is one of %d shards, %s one of %d", part->folder, plan->n_shards, other->folder,
+                       other->plan.n_shards);
+    if (m->shards[plan->shard])
+        rs_warn("%s: shard %d/%d is there twice", part->folder, plan->shard, plan->n_shards);
+    m->shards[plan->shard] = true;
     return RS_OK;
 }
 
@@ -165,10 +135,8 @@ static rs_status take_records(merging *m, rs_journal *journal)
     for (size_t i = 0; i < rs_journal_count(journal); i++) {
         const rs_journal_entry *entry = rs_journal_at(journal, i);
         const char *json;
-        if (rs_journal_find(m->output, entry->id)) {
-            m->doubled++;
+        if (rs_journal_find(m->output, entry->id))
             continue;
-        }
         RS_TRY(rs_journal_text(journal, entry, &json));
         RS_TRY(rs_journal_append(m->output, json, entry->bytes));
         m->taken++;
@@ -176,60 +144,113 @@ static rs_status take_records(merging *m, rs_journal *journal)
     return RS_OK;
 }
 
-static rs_status check_folder(merging *m, const char *folder, const rs_journal *journal)
+static rs_status check_against(const rs_merge_part *part, const rs_merge_part *other)
 {
-    rs_plan_file plan;
-    char *path = rs_path_join(rs_journal_folder(journal), "plan.json");
-    rs_status status = rs_plan_file_parse(rs_journal_plan(journal), path, &plan);
-    free(path);
-    RS_TRY(status);
-    bool is_first = m->first_folder == NULL;
-    if (is_first) {
-        m->first = plan;
-        m->first_folder = folder;
-    } else {
-        status = check_same_plan(m, &plan, folder);
-    }
-    if (status == RS_OK)
-        status = note_shard(m, &plan, folder);
-    if (!is_first)
-        rs_plan_file_free(&plan);
-    return status;
+    int64_t shared;
+    RS_TRY(rs_merge_check_records(part, other, &shared));
+    if (shared > 0)
+        rs_warn("%s: %" PRId64 " samples are in %s too, the same; each counts once", part->folder, shared, other->folder);
+    return RS_OK;
 }
 
-static void warn_of_gaps(const merging *m)
+/* Reads the folder and holds it against all before it. */
+static rs_status open_part(merging *m, const char *folder)
 {
-    for (int i = 0; i < m->n_shards; i++)
+    rs_merge_part *part = &m->parts[m->n_parts++];
+    part->folder = folder;
+    RS_TRY(rs_journal_read(folder, &part->journal));
+    char *path = rs_path_join(rs_journal_folder(part->journal), "plan.json");
+    rs_status status = rs_plan_file_parse(rs_journal_plan(part->journal), path, &part->plan);
+    free(path);
+    RS_TRY(status);
+    RS_TRY(rs_merge_check_plans(part, &m->parts[0]));
+    RS_TRY(note_shard(m, part));
+    for (int i = 0; i < m->n_parts - 1; i++)
+        RS_TRY(check_against(part, &m->parts[i]));
+    add_facts(m, folder);
+    return RS_OK;
+}
+
+/* What an earlier merge left in the output folder must not contradict the parts either. */
+static rs_status check_output(const merging *m, const char *output)
+{
+    rs_merge_part there = {.folder = output, .journal = m->output};
+    for (int i = 0; i < m->n_parts; i++) {
+        int64_t shared;
+        RS_TRY(rs_merge_check_records(&m->parts[i], &there, &shared));
+    }
+    return RS_OK;
+}
+
+/* --- gaps --- */
+
+enum { MAX_NAMED_POINTS = 20 };
+
+static void warn_of_shard(const merging *m, const rs_results *results, int shard)
+{
+    int64_t points = 0, samples = 0;
+    for (int64_t i = 0; i < results->plan.n_points; i++)
+        if (m->sharded->plan.points[i].shard == shard) {
+            int64_t missing = rs_results_missing(results, i);
+            points += missing > 0;
+            samples += missing;
+        }
+    if (samples > 0)
+        rs_warn("merge: shard %d/%d is missing: %" PRId64 " samples of %" PRId64 " points", shard, m->sharded->plan.n_shards, samples,
+                points);
+}
+
+static void warn_of_point(const rs_results *results, int64_t i)
+{
+    const rs_plan_file *plan = &results->plan;
+    const rs_plan_point *point = &plan->points[i];
+    rs_warn("merge: point %s (%s, %s, softmax %s, context %" PRId64 "): %" PRId64 " of %" PRId64 " samples are missing", point->id,
+            plan->tasks[point->task].label, rs_plan_file_rope_label(plan, point->rope), rs_plan_file_softmax_label(plan, point->softmax),
+            point->context, rs_results_missing(results, i), point->samples + point->extra);
+}
+
+/* Shards by number, and samples that those which are here lack, by point. */
+static rs_status warn_of_gaps(const merging *m)
+{
+    rs_results *results = NULL;
+    int64_t lacking = 0;
+    RS_TRY(rs_results_open(m->output, &results));
+    for (int i = 0; m->sharded && i < m->sharded->plan.n_shards; i++)
         if (!m->shards[i])
-            rs_warn("merge: shard %d/%d is missing; its points are reported as missing", i, m->n_shards);
-    if (m->doubled > 0)
-        rs_warn("merge: %" PRId64 " records are in more than one folder; the first of each counts", m->doubled);
-    rs_info("merge: %" PRId64 " records taken", m->taken);
+            warn_of_shard(m, results, i);
+    for (int64_t i = 0; i < results->plan.n_points; i++) {
+        bool named = m->sharded && !m->shards[m->sharded->plan.points[i].shard]; /* with its shard */
+        if (!named && rs_results_missing(results, i) > 0 && lacking++ < MAX_NAMED_POINTS)
+            warn_of_point(results, i);
+    }
+    if (lacking > MAX_NAMED_POINTS)
+        rs_warn("merge: samples of %" PRId64 " points are missing in all", lacking);
+    rs_results_free(results);
+    return RS_OK;
 }
 
 rs_status rs_report_merge(char *const *folders, int n_folders, const char *output, rs_report_summary *summary)
 {
     rs_status status = RS_OK;
-    merging m = {.run = json_pack("{s:[]}", "hosts")};
-    rs_journal **journals = rs_alloc((size_t)n_folders, sizeof(rs_journal *));
-    for (int i = 0; i < n_folders; i++) { /* all are checked before the output is touched */
-        RS_TRY_OUT(rs_journal_read(folders[i], &journals[i]));
-        RS_TRY_OUT(check_folder(&m, folders[i], journals[i]));
-        add_facts(&m, folders[i]);
-    }
+    merging m = {.run = json_pack("{s:[]}", "hosts"), .parts = rs_alloc((size_t)n_folders, sizeof *m.parts)};
+    for (int i = 0; i < n_folders; i++) /* all are checked before the output is touched */
+        RS_TRY_OUT(open_part(&m, folders[i]));
     RS_TRY_OUT(rs_journal_open(output, false, &m.output));
-    RS_TRY_OUT(write_whole_plan(&m, rs_journal_plan(journals[0])));
+    RS_TRY_OUT(write_whole_plan(&m, rs_journal_plan(m.parts[0].journal)));
+    RS_TRY_OUT(check_output(&m, output));
     for (int i = 0; i < n_folders; i++)
-        RS_TRY_OUT(take_records(&m, journals[i]));
-    warn_of_gaps(&m);
+        RS_TRY_OUT(take_records(&m, m.parts[i].journal));
+    rs_info("merge: %" PRId64 " records taken", m.taken);
+    RS_TRY_OUT(warn_of_gaps(&m));
     RS_TRY_OUT(write_facts(&m));
     RS_TRY_OUT(rs_report_write(output, m.output, NULL, summary));
 out:
-    for (int i = 0; i < n_folders; i++)
-        rs_journal_close(journals[i]);
-    free(journals);
+    for (int i = 0; i < m.n_parts; i++) {
+        rs_journal_close(m.parts[i].journal);
+        rs_plan_file_free(&m.parts[i].plan);
+    }
+    free(m.parts);
     rs_status closed = rs_journal_close(m.output);
-    rs_plan_file_free(&m.first);
     free(m.shards);
     json_decref(m.run);
     return status == RS_OK ? closed : status;

@@ -68,6 +68,13 @@ static bool read_index(json_t *object, const char *name, int n, int *out)
     return json_is_integer(value) && json_integer_value(value) >= 0 && json_integer_value(value) < n;
 }
 
+enum { MAX_SHARDS = 1000000 };
+
+static bool read_shard(rs_plan_file *plan, json_t *shard)
+{
+    return read_index(shard, "count", MAX_SHARDS + 1, &plan->n_shards) && read_index(shard, "index", plan->n_shards, &plan->shard);
+}
+
 static bool read_point(rs_plan_file *plan, json_t *object, int64_t i, rs_plan_point *point)
 {
     const char *id = json_string_value(json_object_get(object, "id"));
@@ -81,9 +88,9 @@ static bool read_point(rs_plan_file *plan, json_t *object, int64_t i, rs_plan_po
     point->extra = json_integer_value(json_object_get(object, "extra"));
     point->attention_factor = json_number_value(json_object_get(object, "attention_factor"));
     point->task = find_task(plan, object, i);
-    json_t *shard = json_object_get(plan->root, "shard");
-    point->listed =
-        shard == NULL || json_integer_value(json_object_get(object, "shard")) == json_integer_value(json_object_get(shard, "index"));
+    if (plan->n_shards > 0 && !read_index(object, "shard", plan->n_shards, &point->shard))
+        return false;
+    point->listed = plan->n_shards == 0 || point->shard == plan->shard;
     return point->task >= 0 && point->context > 0 && point->samples > 0 && point->extra >= 0 &&
            point->extra % point->samples == 0 && read_index(object, "rope", plan->n_ropes, &point->rope) &&
            read_index(object, "softmax", plan->n_softmaxes, &point->softmax);
@@ -113,6 +120,8 @@ static const char *read_plan(rs_plan_file *plan)
     if (!read_index(baseline, "rope", plan->n_ropes, &plan->baseline_rope) ||
         !read_index(baseline, "softmax", plan->n_softmaxes, &plan->baseline_softmax))
         return "baseline";
+    if (json_object_get(plan->root, "shard") && !read_shard(plan, json_object_get(plan->root, "shard")))
+        return "shard";
     if (!json_is_array(points) || !json_is_object(json_object_get(plan->root, "model")) ||
         !json_is_object(json_object_get(plan->root, "config")))
         return "points, model or config";

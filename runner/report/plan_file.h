@@ -30,6 +30,7 @@ typedef struct rs_plan_point {
     int64_t extra;                  /* samples beside these, from RS_EXTRA_DOC_ID on, that are part of all points' metrics and not of n */
     char inv_freq_digest[33];
     double attention_factor;
+    int shard;                      /* which makes it, where the plan has shards */
     bool listed;                    /* false: another shard's */
 } rs_plan_point;
 
@@ -39,6 +40,7 @@ typedef struct rs_plan_file {
     int n_ropes, n_softmaxes, baseline_rope, baseline_softmax;
     rs_plan_task *tasks;
     int n_tasks, tasks_cap;
+    int shard, n_shards;            /* this folder's; n_shards 0: it is whole */
     rs_plan_point *points;
     int64_t n_points;
     char **names;                   /* metrics' names, owned once for all tasks */

@@ -132,6 +132,12 @@ void rs_results_free(rs_results *results)
 
 /* --- one point --- */
 
+int64_t rs_results_missing(const rs_results *results, int64_t point)
+{
+    const rs_plan_point *p = &results->plan.points[point];
+    return p->samples + p->extra - (int64_t)(results->first[point + 1] - results->first[point]);
+}
+
 /* Receives each record of a point, in order of doc_id. */
 typedef rs_status (*visit)(void *context, const rs_journal_entry *entry, const char *json, const rs_record *record);
 

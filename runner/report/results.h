@@ -72,6 +72,8 @@ rs_status rs_results_open(const rs_journal *journal, rs_results **out);
 /* Fills `points` and `summary`. judge: `evidence` and `variants` too, which takes longer. samples: NULL, or where samples.jsonl goes. */
 rs_status rs_results_evaluate(rs_results *results, bool judge, rs_sink *samples);
 void rs_results_free(rs_results *results);
+/* Samples of a point, extra ones included, that have no record. */
+int64_t rs_results_missing(const rs_results *results, int64_t point);
 
 /* The samples of one point that ran; result (NULL: not wanted) gets state, n, seconds and reason. */
 rs_status rs_results_rows(const rs_results *results, int64_t point, rs_sample_rows *rows, rs_point_result *result);

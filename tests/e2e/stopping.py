@@ -176,7 +176,7 @@ def sharded(reference):
     write_config(folder, width=0.4)
     run(folder, "--shard", "0/3", "--output", "other")
     result = h.run("merge", out_of(folder, "other"), out_of(folder, "shard1"), "-o", out_of(folder, "both"), cwd=folder, code=2)
-    expect("stops by another rule" in result.err, "shards of two rules", result)
+    expect("stop_width" in result.err, "shards of two rules", result)
 
 
 def unable(_):
