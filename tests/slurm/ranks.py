@@ -1,0 +1,57 @@
+"""ropesweep under srun: ranks on two nodes, mistakes, and a stop. The cluster: cluster.py; exits 77 (skipped) where there can be none."""
+import json
+import os
+
+import cluster as c
+import harness as h
+from harness import expect
+
+SRUN = ["srun", "-N2", "--ntasks-per-node=2"]
+
+
+def srun(cluster, folder, *more):
+    environment = {"SLURM_CONF": cluster.environment["SLURM_CONF"], "OMPI_MCA_btl_tcp_if_include": "lo"}
+    return h.start(["sweep.yaml", "-q", *more], SRUN, folder, environment)
+
+
+def completes(cluster, reference):
+    folder = c.sweep_folder()
+    result = h.wait(srun(cluster, folder), 120)
+    expect(result.code == 0, "not exit code 0", result)
+    run = h.report(os.path.join(folder, "out"))["run"]
+    expect(sorted(run["hosts"]) == list(c.NODES) and (run["ranks"], run["tensor"]) == (4, 2), "hosts and ranks", json.dumps(run))
+    h.expect_equal(h.samples(os.path.join(folder, "out")), reference, "samples.jsonl")
+
+
+def bad_config(cluster):
+    folder = c.sweep_folder()
+    result = h.wait(srun(cluster, folder, "--set", "parallel.tensor=3"), 60)
+    expect(result.code == 2, "not exit code 2", result)
+    expect(result.err.count("ropesweep: ") == 1 and "tensor" in result.err, "one message", result)
+
+
+def stops_and_goes_on(cluster, reference, name):
+    """The signal reaches every rank, as before a time limit."""
+    folder = c.sweep_folder()
+    process = srun(cluster, folder)
+    log = os.path.join(folder, "out/journal/records.log")
+    h.wait_until(lambda: os.path.exists(log) and os.path.getsize(log) > 500 or process.poll() is not None, "the first records")
+    job = cluster.must("squeue", "-h", "-o", "%A").split()
+    expect(len(job) == 1, f"jobs {job}")
+    cluster.must("scancel", "-s", name, job[0])
+    result = h.wait(process, 60)
+    expect(result.code == 75, "not exit code 75", result)
+    expect(h.status(os.path.join(folder, "out")) == "partial", "status is not partial")
+    result = h.wait(srun(cluster, folder), 120)
+    expect(result.code == 0, "not exit code 0", result)
+    h.expect_equal(h.samples(os.path.join(folder, "out")), reference, "samples.jsonl")
+
+
+def tests(suite, cluster, reference):
+    suite.case("two nodes, tensor 2: the samples of one process", completes, cluster, reference)
+    suite.case("a wrong config is said once", bad_config, cluster)
+    for name in ("TERM", "USR1"):
+        suite.case(f"scancel -s {name}, then again", stops_and_goes_on, cluster, reference, name)
+
+
+c.run_tests(tests)
