@@ -109,8 +109,8 @@ static void add_record(rs_journal *journal, const sweep *s, int point, int doc_i
     } else if (point % s->tasks % 2 == 0) {
         record.has_nll = true;
         record.nll = 30 + variant + doc_id % 3;
-        record.by_position[2] = (rs_position_sum){4, record.nll / 2};
-        record.by_position[3] = (rs_position_sum){8, record.nll / 2};
+        record.parts[RS_BY_POSITION][3] = (rs_part){4, record.nll / 2};
+        record.parts[RS_BY_POSITION][4] = (rs_part){8, record.nll / 2};
     } else {
         record.response = response;
         record.response_bytes = strlen(response);

@@ -128,7 +128,7 @@ static void add(rs_key_tokens *keys, int64_t doc_id, float *nll, int64_t n)
 static void check_sum(const rs_key_tokens *keys, int64_t doc_id, float *nll, int64_t n, int64_t n_keys, double sum)
 {
     rs_record record = {.doc_id = doc_id, .token_nll = nll, .n_tokens = n};
-    rs_position_sum found = rs_key_tokens_sum(keys, &record);
+    rs_part found = rs_key_tokens_sum(keys, &record);
     assert_int_equal(found.n, n_keys);
     assert_true(found.nll == sum);
 }

@@ -44,9 +44,11 @@ static void write_scored(rs_text *out)
 {
     rs_record record = {
         .id = {UINT64_MAX, 0}, .point = "0123456789abcdef", .has_nll = true, .nll = 1e-5 / 3, .n_tokens = INT64_MAX, .seconds = 1e300};
-    record.by_position[0] = (rs_position_sum){1, 0.1};
-    record.by_position[5] = (rs_position_sum){32, 1.0 / 3};
-    record.by_position[RS_POSITION_BUCKETS - 1] = (rs_position_sum){INT64_MAX, 0};
+    record.parts[RS_BY_POSITION][1] = (rs_part){1, 0.1};
+    record.parts[RS_BY_POSITION][6] = (rs_part){32, 1.0 / 3};
+    record.parts[RS_BY_POSITION][RS_BUCKETS - 1] = (rs_part){INT64_MAX, 0};
+    record.parts[RS_BY_DISTANCE][0] = (rs_part){7, 0.5};
+    record.parts[RS_BY_DISTANCE][3] = (rs_part){2, 0.25};
     rs_record_write_json(&record, metrics, out);
 }
 
@@ -87,13 +89,16 @@ static void test_round_trip(void **state)
     write_scored(&text);
     assert_int_equal(rs_record_parse(text.data, text.n, &back), RS_OK);
     assert_true(back.has_nll && back.nll == 1e-5 / 3 && back.n_tokens == INT64_MAX && back.seconds == 1e300 && back.response == NULL);
-    for (int b = 0; b < RS_POSITION_BUCKETS; b++) {
-        const rs_position_sum *sum = &back.by_position[b];
-        assert_true(b == 0   ? sum->n == 1 && sum->nll == 0.1
-                    : b == 5 ? sum->n == 32 && sum->nll == 1.0 / 3
-                             : sum->n == (b == RS_POSITION_BUCKETS - 1 ? INT64_MAX : 0) && sum->nll == 0);
+    for (int b = 0; b < RS_BUCKETS; b++) {
+        const rs_part *sum = &back.parts[RS_BY_POSITION][b];
+        assert_true(b == 1   ? sum->n == 1 && sum->nll == 0.1
+                    : b == 6 ? sum->n == 32 && sum->nll == 1.0 / 3
+                             : sum->n == (b == RS_BUCKETS - 1 ? INT64_MAX : 0) && sum->nll == 0);
     }
+    for (int b = 0; b < RS_BUCKETS; b++)
+        assert_true(back.parts[RS_BY_DISTANCE][b].n == (b == 0 ? 7 : b == 3 ? 2 : 0));
     assert_non_null(strstr(text.data, ", \"by_position\": [[1, 1, 0.1], [32, 32, "));
+    assert_non_null(strstr(text.data, ", \"by_distance\": [[0, 7, 0.5], [4, 2, 0.25]]"));
     rs_record_free(&back);
     rs_text_free(&text);
 }
@@ -117,14 +122,17 @@ static void test_numbers(void **state)
     rs_text_free(&text);
 }
 
-/* Bucket b begins at 2^b and ends before 2^(b+1). */
+/* Bucket 0 holds 0; bucket b begins at 2^(b-1) and ends before 2^b. */
 static void test_buckets(void **state)
 {
     (void)state;
-    for (int b = 0; b < RS_POSITION_BUCKETS; b++) {
-        int64_t from = (int64_t)1 << b, last = from + (from - 1);
-        assert_int_equal(rs_position_bucket(from), b);
-        assert_int_equal(rs_position_bucket(last), b);
+    assert_int_equal(rs_bucket_of(0), 0);
+    assert_true(rs_bucket_from(0) == 0);
+    for (int b = 1; b < RS_BUCKETS; b++) {
+        int64_t from = (int64_t)1 << (b - 1), last = from + (from - 1);
+        assert_true(rs_bucket_from(b) == from);
+        assert_int_equal(rs_bucket_of(from), b);
+        assert_int_equal(rs_bucket_of(last), b);
     }
 }
 
@@ -242,6 +250,8 @@ static void test_refused(void **state)
         HEAD BODY ", \"by_position\": [[4, 0, 0.5]]}",
         HEAD BODY ", \"by_position\": [[4, 1]]}",
         HEAD BODY ", \"by_position\": []}",
+        HEAD BODY ", \"by_distance\": [[3, 1, 0.5]]}",
+        HEAD BODY ", \"by_distance\": [[-1, 1, 0.5]]}",
         HEAD BODY ", \"doc_id\": 0}",
         HEAD BODY ", \"replica\": 99999999999}",
         HEAD BODY ", \"fact\": [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}",

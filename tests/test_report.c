@@ -93,10 +93,10 @@ static void add(rs_journal *journal, int ids_from, int point, int64_t doc_id, co
         record.has_nll = true;
         record.nll = nll[point / 4][doc_id % SAMPLES] + worse;
         record.n_tokens = (int64_t)tokens[doc_id % SAMPLES];
-        record.by_position[2] = (rs_position_sum){4, 1 + (double)doc_id}; /* all but point 6: it is of an older version */
-        record.by_position[3] = (rs_position_sum){record.n_tokens - 4, record.nll - record.by_position[2].nll};
+        record.parts[RS_BY_POSITION][3] = (rs_part){4, 1 + (double)doc_id}; /* all but point 6: it is of an older version */
+        record.parts[RS_BY_POSITION][4] = (rs_part){record.n_tokens - 4, record.nll - record.parts[RS_BY_POSITION][3].nll};
         if (point == 6 && doc_id == 1)
-            memset(record.by_position, 0, sizeof record.by_position);
+            memset(record.parts, 0, sizeof record.parts);
     } else {
         record.response = response;
         record.response_bytes = 3;

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "score/repeats.h"
 
 /* A sample on its way through the model. */
 typedef struct sequence {
@@ -21,8 +22,9 @@ typedef struct sequence {
     int64_t first_row, step_rows; /* rows in the step under way */
     rs_tokens output;             /* generated */
     double nll;
-    rs_position_sum by_position[RS_POSITION_BUCKETS];
-    float *token_nll; /* of the scored tokens so far; NULL: the task does not keep them */
+    rs_part parts[RS_N_SPLITS][RS_BUCKETS];
+    int64_t *distances; /* of a scored text, [its tokens] (score/repeats.h) */
+    float *token_nll;   /* of the scored tokens so far; NULL: the task does not keep them */
     int64_t n_scored;
     char *error;
     double started;
@@ -60,6 +62,7 @@ static void sequence_free(rs_worker *w, sequence *s)
     rs_tokens_free(&s->output);
     free(s->own_rope);
     free(s->token_nll);
+    free(s->distances);
     free(s->error);
     free(s);
 }
@@ -152,7 +155,7 @@ static rs_status emit(rs_worker *w, sequence *s)
     } else if (s->sample.kind == RS_SAMPLE_SCORE) {
         record.has_nll = true;
         record.nll = s->nll;
-        memcpy(record.by_position, s->by_position, sizeof record.by_position);
+        memcpy(record.parts, s->parts, sizeof record.parts);
         record.token_nll = s->token_nll;
         record.n_tokens = (int64_t)s->sample.tokens.n - s->sample.score_from;
     } else {
@@ -210,6 +213,10 @@ static rs_status admit(rs_worker *w, rs_unit unit, bool *later)
     }
     RS_TRY_OUT(sequence_rope(w, s, n_final));
     s->capacity = n_final;
+    if (s->sample.kind == RS_SAMPLE_SCORE) {
+        s->distances = rs_alloc(s->sample.tokens.n, sizeof *s->distances);
+        rs_repeat_distances(s->sample.tokens.ids, s->sample.tokens.n, s->distances);
+    }
     if (rs_plan_task(plan, point)->task->count_extra)
         s->token_nll = rs_alloc(s->sample.tokens.n, sizeof *s->token_nll);
     if (s->sample.kind == RS_SAMPLE_GENERATE || s->capacity <= w->setup.longest_kv)
@@ -340,9 +347,12 @@ static bool is_eos(const rs_model *model, int32_t id)
 
 static void add_nll(sequence *s, int64_t position, double nll)
 {
-    rs_position_sum *sum = &s->by_position[rs_position_bucket(position)];
-    sum->n++;
-    sum->nll += nll;
+    const int64_t values[RS_N_SPLITS] = {[RS_BY_POSITION] = position, [RS_BY_DISTANCE] = s->distances[position]};
+    for (rs_split split = 0; split < RS_N_SPLITS; split++) {
+        rs_part *part = &s->parts[split][rs_bucket_of(values[split])];
+        part->n++;
+        part->nll += nll;
+    }
     s->nll += nll;
     if (s->token_nll)
         s->token_nll[s->n_scored++] = (float)nll;

@@ -97,7 +97,7 @@ typedef struct bench {
     int64_t point;
     rs_sample_rows rows;
     const rs_sample_rows *baseline;
-    rs_positions positions;
+    rs_splits splits;
     rs_text columns, samples;
     rs_status status;
     char *message; /* of a failure: errors are per thread */
@@ -121,18 +121,16 @@ static rs_status evaluate_point(const evaluation *e, bench *b)
     const rs_plan_point *point = &e->results->plan.points[b->point];
     rs_point_result *result = &e->results->points[b->point];
     rs_depths depths = {0};
-    rs_gathering g = {.rows = &b->rows,
-                      .positions = &b->positions,
-                      .depths = &depths,
-                      .samples = e->samples ? &b->samples : NULL,
-                      .columns = &b->columns};
-    rs_positions_clear(&b->positions);
+    rs_gathering g = {
+        .rows = &b->rows, .splits = &b->splits, .depths = &depths, .samples = e->samples ? &b->samples : NULL, .columns = &b->columns};
+    rs_splits_clear(&b->splits);
     rs_text_clear(&b->samples);
     write_columns(&e->results->plan, point, &b->columns);
     RS_TRY(rs_results_gather(e->results, b->point, &g, result));
     if (result->state != RS_POINT_DONE)
         return RS_OK;
-    result->by_position = rs_positions_estimate(&b->positions, &result->n_positions);
+    for (rs_split split = 0; split < RS_N_SPLITS; split++)
+        result->splits[split] = rs_splits_estimate(&b->splits, split);
     result->by_depth = rs_depths_mean(&depths);
     set_metrics(&e->results->plan.tasks[point->task], result, &b->rows, b->baseline);
     return RS_OK;
@@ -215,7 +213,7 @@ rs_status rs_results_evaluate(rs_results *results, bool judge, rs_sink *samples)
     free(e.baselines.items);
     for (int k = 0; k < e.n; k++) {
         rs_sample_rows_free(&e.benches[k].rows);
-        rs_positions_free(&e.benches[k].positions);
+        rs_splits_free(&e.benches[k].splits);
         rs_text_free(&e.benches[k].columns);
         rs_text_free(&e.benches[k].samples);
         free(e.benches[k].message);

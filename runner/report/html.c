@@ -212,7 +212,7 @@ static const part parts[] = {
     {"depths", "Depth by context", put_depths},
     {"differences", "Differences from the baseline", put_forest},
     {"lengths", "Effective length", put_lengths},
-    {"positions", "Loss by position", rs_html_positions},
+    {"positions", "Loss by position and by distance", rs_html_splits},
     {"frequencies", "Effective frequencies", rs_html_frequencies},
     {"points-list", "All points", rs_html_points},
     {"config", "Effective configuration", put_config},

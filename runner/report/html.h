@@ -59,7 +59,7 @@ void rs_html_forest(const rs_html_page *page, int task);
 /* Effective lengths as bars, a row a variant. Nothing where there is one context, or nothing but text. */
 void rs_html_lengths(const rs_html_page *page, int task);
 /* nll by position in the text, a chart a task and context. Nothing where no record tells it. */
-void rs_html_positions(const rs_html_page *page);
+void rs_html_splits(const rs_html_page *page);
 /* Each rope's frequencies against the wavelengths that the baseline's pairs have. */
 void rs_html_frequencies(const rs_html_page *page);
 /* A row a point and metric. */

@@ -1,4 +1,4 @@
-/* The curves of the page: scores against context, nll by position, frequencies. */
+/* The curves of the page: scores against context, nll by position and by distance, frequencies. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 #include "base/memory.h"
 #include "report/html.h"
 
-enum { MAX_BACKGROUND = 200, MAX_POSITION_CHARTS = 6 };
+enum { MAX_BACKGROUND = 200, MAX_SPLIT_CHARTS = 6 };
 static const double two_pi = 6.283185307179586;
 
 static rs_curve make_curve(const char *label, char kind, int64_t id, int colour, size_t most, bool interval)
@@ -111,16 +111,34 @@ void rs_html_curves(const rs_html_page *page, int task)
     free(title);
 }
 
-/* --- nll by position --- */
+/* --- nll by position, by distance --- */
 
-/* A bucket stands at its middle, on the logarithmic axis. */
-static rs_curve position_curve(const rs_html_page *page, int64_t row, int64_t column)
+static const struct {
+    const char *what, *x_label, *intro;
+} split_words[RS_N_SPLITS] = {
+    [RS_BY_POSITION] = {"nll by position", "tokens before the scored one",
+                        "Each marker is the mean over the tokens that have so many tokens before them, to the next power of two."},
+    [RS_BY_DISTANCE] =
+        {"nll by distance", "tokens since the same one stood last",
+         "Each marker is the mean over the tokens that stood there so many tokens before, to the next power of two: how far back "
+         "a variant reaches. Tokens that are new in their window are in report.json only."},
+};
+
+static rs_split_result split_of(const rs_html_page *page, int64_t row, int64_t column, rs_split split)
 {
     const rs_point_result *result = rs_grid_done(page->results, &page->grid, row, column);
-    int n = result ? result->n_positions : 0;
-    rs_curve curve = make_curve(page->grid.rows[row].label, 'v', row, page->colours[row], (size_t)n, true);
-    for (int i = 0; i < n; i++) {
-        const rs_position *p = &result->by_position[i];
+    rs_split_result all = result ? result->splits[split] : (rs_split_result){0};
+    bool never = all.n > 0 && all.buckets[0].from == 0; /* has no place on a logarithmic axis */
+    return (rs_split_result){all.buckets + never, all.n - never};
+}
+
+/* A bucket stands at its middle, on the logarithmic axis. */
+static rs_curve split_curve(const rs_html_page *page, int64_t row, int64_t column, rs_split split)
+{
+    rs_split_result parts = split_of(page, row, column, split);
+    rs_curve curve = make_curve(page->grid.rows[row].label, 'v', row, page->colours[row], (size_t)parts.n, true);
+    for (int i = 0; i < parts.n; i++) {
+        const rs_bucket *p = &parts.buckets[i];
         double half = 1.959963984540054 * p->nll_per_token.error, value = p->nll_per_token.value;
         add_point(&curve, sqrt((double)p->from * (double)(p->to + 1)), value, (rs_html_interval){value - half, value + half});
     }
@@ -128,31 +146,32 @@ static rs_curve position_curve(const rs_html_page *page, int64_t row, int64_t co
 }
 
 /* Where the column's first bucket begins and its last one ends. */
-static void find_buckets(const rs_html_page *page, int64_t column, double *low, double *high)
+static void find_buckets(const rs_html_page *page, int64_t column, rs_split split, double *low, double *high)
 {
     *low = INFINITY;
     *high = 0;
     for (int64_t row = 0; row < page->grid.n_rows; row++) {
-        const rs_point_result *result = rs_grid_done(page->results, &page->grid, row, column);
-        for (int i = 0; result && i < result->n_positions; i++) {
-            *low = fmin(*low, (double)result->by_position[i].from);
-            *high = fmax(*high, (double)result->by_position[i].to);
+        rs_split_result parts = split_of(page, row, column, split);
+        for (int i = 0; i < parts.n; i++) {
+            *low = fmin(*low, (double)parts.buckets[i].from);
+            *high = fmax(*high, (double)parts.buckets[i].to);
         }
     }
 }
 
-static void put_position_chart(const rs_html_page *page, int64_t column)
+static void put_split_chart(const rs_html_page *page, int64_t column, rs_split split)
 {
     const rs_grid *grid = &page->grid;
     const rs_plan_task *t = &page->results->plan.tasks[grid->columns[column].task];
-    char *title = rs_format("%s at context %" PRId64 ": nll by position, 95 %% intervals", t->label, grid->columns[column].context);
-    double ticks[RS_POSITION_BUCKETS], low, high;
+    char *title =
+        rs_format("%s at context %" PRId64 ": %s, 95 %% intervals", t->label, grid->columns[column].context, split_words[split].what);
+    double ticks[RS_BUCKETS], low, high;
     rs_chart chart = {
-        .title = title, .x_label = "tokens before the scored one", .y_label = "nll per token, nats", .ticks = ticks, .numbers = true};
+        .title = title, .x_label = split_words[split].x_label, .y_label = "nll per token, nats", .ticks = ticks, .numbers = true};
     chart.curves = rs_alloc((size_t)grid->n_rows, sizeof *chart.curves);
     for (int64_t i = first_to_draw(page); i < grid->n_rows; i++)
-        chart.curves[chart.n_curves++] = position_curve(page, variant_to_draw(page, i), column);
-    find_buckets(page, column, &low, &high);
+        chart.curves[chart.n_curves++] = split_curve(page, variant_to_draw(page, i), column, split);
+    find_buckets(page, column, split, &low, &high);
     for (double at = low; at < high; at *= 2)
         ticks[chart.n_ticks++] = at;
     rs_svg_write(&chart, page->out);
@@ -160,33 +179,37 @@ static void put_position_chart(const rs_html_page *page, int64_t column)
     free(title);
 }
 
-static bool has_positions(const rs_html_page *page, int64_t column)
+static bool has_curve(const rs_html_page *page, int64_t column, rs_split split)
 {
-    for (int64_t row = 0; row < page->grid.n_rows; row++) {
-        const rs_point_result *result = rs_grid_done(page->results, &page->grid, row, column);
-        if (result && result->n_positions > 1)
+    for (int64_t row = 0; row < page->grid.n_rows; row++)
+        if (split_of(page, row, column, split).n > 1)
             return true;
-    }
     return false;
 }
 
-void rs_html_positions(const rs_html_page *page)
+static void put_split_charts(const rs_html_page *page, rs_split split)
 {
     int64_t shown = 0, left_out = 0;
     for (int64_t c = page->grid.n_columns; c-- > 0;) { /* the longest context says most */
-        if (!has_positions(page, c))
+        if (!has_curve(page, c, split))
             continue;
-        if (shown == MAX_POSITION_CHARTS) {
+        if (shown == MAX_SPLIT_CHARTS) {
             left_out++;
             continue;
         }
         if (shown++ == 0)
-            rs_text_puts(page->out, "<p class=\"dim\">Each marker is the mean over the tokens that "
-                                    "have so many tokens before them, to the next power of two.</p>\n");
-        put_position_chart(page, c);
+            rs_text_printf(page->out, "<p class=\"dim\">%s</p>\n", split_words[split].intro);
+        put_split_chart(page, c, split);
     }
     if (left_out > 0)
-        rs_text_printf(page->out, "<p class=\"dim\">%" PRId64 " more charts' numbers are in report.json (by_position).</p>\n", left_out);
+        rs_text_printf(page->out, "<p class=\"dim\">%" PRId64 " more charts' numbers are in report.json (%s).</p>\n", left_out,
+                       rs_split_names[split]);
+}
+
+void rs_html_splits(const rs_html_page *page)
+{
+    for (rs_split split = 0; split < RS_N_SPLITS; split++)
+        put_split_charts(page, split);
 }
 
 /* --- frequencies --- */

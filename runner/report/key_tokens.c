@@ -54,9 +54,9 @@ void rs_key_tokens_add(rs_key_tokens *keys, const rs_record *record)
         add_text(&keys->texts[record->doc_id], record);
 }
 
-rs_position_sum rs_key_tokens_sum(const rs_key_tokens *keys, const rs_record *record)
+rs_part rs_key_tokens_sum(const rs_key_tokens *keys, const rs_record *record)
 {
-    rs_position_sum sum = {0};
+    rs_part sum = {0};
     const rs_key_text *text = record->doc_id < keys->n_texts ? &keys->texts[record->doc_id] : NULL;
     if (text == NULL || text->n_seen != text->n || text->n != record->n_tokens || record->token_nll == NULL)
         return sum;

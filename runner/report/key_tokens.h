@@ -29,6 +29,6 @@ void rs_key_tokens_free(rs_key_tokens *keys);
  * and its text has no key tokens. */
 void rs_key_tokens_add(rs_key_tokens *keys, const rs_record *record);
 /* Sums of a text's record over the key tokens: nll and their number. */
-rs_position_sum rs_key_tokens_sum(const rs_key_tokens *keys, const rs_record *record);
+rs_part rs_key_tokens_sum(const rs_key_tokens *keys, const rs_record *record);
 
 #endif

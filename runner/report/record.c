@@ -33,6 +33,8 @@ static void write_answer(const rs_record *record, rs_text *out)
     rs_text_puts(out, "]");
 }
 
+const char *const rs_split_names[RS_N_SPLITS] = {"by_position", "by_distance"};
+
 static void write_target(const rs_record *record, rs_text *out)
 {
     rs_text_puts(out, ", \"target\": [");
@@ -43,18 +45,21 @@ static void write_target(const rs_record *record, rs_text *out)
     rs_text_puts(out, "]");
 }
 
-static void write_positions(const rs_record *record, rs_text *out)
+static void write_split(const rs_record *record, rs_split split, rs_text *out)
 {
-    const char *before = ", \"by_position\": [";
-    for (int b = 0; b < RS_POSITION_BUCKETS; b++) {
-        const rs_position_sum *sum = &record->by_position[b];
-        if (sum->n == 0)
+    bool any = false;
+    for (int b = 0; b < RS_BUCKETS; b++) {
+        const rs_part *part = &record->parts[split][b];
+        if (part->n == 0)
             continue;
-        rs_text_printf(out, "%s[%" PRId64 ", %" PRId64 ", ", before, (int64_t)1 << b, sum->n);
-        rs_text_double(out, sum->nll);
-        before = "], ";
+        if (!any)
+            rs_text_printf(out, ", \"%s\": [", rs_split_names[split]);
+        rs_text_printf(out, "%s[%" PRId64 ", %" PRId64 ", ", any ? ", " : "", rs_bucket_from(b), part->n);
+        rs_text_double(out, part->nll);
+        rs_text_puts(out, "]");
+        any = true;
     }
-    rs_text_puts(out, before[0] == ']' ? "]]" : "");
+    rs_text_puts(out, any ? "]" : "");
 }
 
 /* Little-endian fp32, as numpy.frombuffer(base64.b64decode(text), '<f4') reads it. */
@@ -107,7 +112,8 @@ void rs_record_write_json(const rs_record *record, const char *const *metrics, r
     if (record->has_nll) {
         rs_text_puts(out, ", \"nll\": ");
         rs_text_double(out, record->nll);
-        write_positions(record, out);
+        for (rs_split split = 0; split < RS_N_SPLITS; split++)
+            write_split(record, split, out);
         if (record->token_nll)
             write_token_nll(record, out);
     }
@@ -135,7 +141,7 @@ typedef struct reader {
     rs_record *record;
     rs_text text, facts; /* scratch */
     size_t n_token_nll;
-    unsigned seen;       /* bit i: the member of row i has stood already */
+    unsigned seen; /* bit i: the member of row i has stood already */
 } reader;
 
 /* A string of exactly n hexadecimal digits into reader->text. */
@@ -195,7 +201,8 @@ static bool read_nll(reader *r)
     return rs_scan_number(&r->scan, &r->record->nll);
 }
 
-static bool read_positions(reader *r)
+/* least: the first value that the split can have. */
+static bool read_split(reader *r, rs_split split, int64_t least)
 {
     int64_t from, n;
     double nll;
@@ -205,11 +212,21 @@ static bool read_positions(reader *r)
         if (!rs_scan_byte(&r->scan, '[') || !rs_scan_int(&r->scan, &from) || !rs_scan_byte(&r->scan, ',') || !rs_scan_int(&r->scan, &n) ||
             !rs_scan_byte(&r->scan, ',') || !rs_scan_number(&r->scan, &nll) || !rs_scan_byte(&r->scan, ']'))
             return false;
-        if (from < 1 || (from & (from - 1)) != 0 || n < 1)
+        if (from < least || (from & (from - 1)) != 0 || n < 1)
             return false;
-        r->record->by_position[rs_position_bucket(from)] = (rs_position_sum){n, nll};
+        r->record->parts[split][rs_bucket_of(from)] = (rs_part){n, nll};
     } while (rs_scan_byte(&r->scan, ','));
     return rs_scan_byte(&r->scan, ']');
+}
+
+static bool read_by_position(reader *r)
+{
+    return read_split(r, RS_BY_POSITION, 1);
+}
+
+static bool read_by_distance(reader *r)
+{
+    return read_split(r, RS_BY_DISTANCE, 0);
 }
 
 static bool read_token_nll(reader *r)
@@ -310,7 +327,8 @@ static const struct {
     {"prompt_hash", read_prompt_hash, true},
     {"n_tokens", read_n_tokens, true},
     {"nll", read_nll, false},
-    {"by_position", read_positions, false},
+    {"by_position", read_by_position, false},
+    {"by_distance", read_by_distance, false},
     {"token_nll", read_token_nll, false},
     {"resps", read_resps, false},
     {"target", read_target, false},

@@ -114,7 +114,8 @@ void rs_results_free(rs_results *results)
     for (int64_t i = 0; i < results->plan.n_points; i++) {
         free(results->points[i].reason);
         free(results->points[i].evidence);
-        free(results->points[i].by_position);
+        for (rs_split split = 0; split < RS_N_SPLITS; split++)
+            free(results->points[i].splits[split].buckets);
         free(results->points[i].by_depth);
     }
     for (int64_t i = 0; i < results->n_keys; i++)
@@ -276,13 +277,13 @@ static rs_status gather(void *context, const rs_journal_entry *entry, const char
         .doc_id = record->doc_id, .prompt_hash = record->prompt_hash, .nll = record->nll, .n_tokens = (double)record->n_tokens};
     memcpy(row.scores, record->scores, sizeof row.scores);
     if (g->task->counts_keys) {
-        rs_position_sum sum = g->keys ? rs_key_tokens_sum(g->keys, record) : (rs_position_sum){0};
+        rs_part sum = g->keys ? rs_key_tokens_sum(g->keys, record) : (rs_part){0};
         row.nll = sum.nll;
         row.n_tokens = (double)sum.n;
     }
     RS_PUSH(g->rows->items, g->rows->n, g->rows->cap, row);
-    if (g->positions && record->has_nll)
-        rs_positions_add(g->positions, record);
+    if (g->splits && record->has_nll)
+        rs_splits_add(g->splits, record);
     if (g->depths && record->n_scores > 0)
         rs_depths_add(g->depths, record);
     return RS_OK;

@@ -9,9 +9,9 @@
 #include "report/journal.h"
 #include "report/key_tokens.h"
 #include "report/plan_file.h"
-#include "report/positions.h"
 #include "report/report.h"
 #include "report/sink.h"
+#include "report/splits.h"
 #include "report/variants.h"
 #include "score/evidence.h"
 #include "score/stats.h"
@@ -21,18 +21,17 @@ const char *rs_point_state_name(rs_point_state state);
 
 typedef struct rs_point_result {
     rs_point_state state;
-    int64_t n;                          /* samples that ran */
+    int64_t n; /* samples that ran */
     double seconds;
-    char *reason;                       /* of a failed point: its first error. Owned */
+    char *reason;                        /* of a failed point: its first error. Owned */
     rs_estimate metrics[RS_MAX_METRICS]; /* of a done point; as many as its task has */
-    rs_estimate versus[RS_MAX_METRICS]; /* less the baseline's */
+    rs_estimate versus[RS_MAX_METRICS];  /* less the baseline's */
     bool has_versus;
-    rs_interval sequence;               /* with evidence, where the task has a stop rule: the interval of the first metric that it went by */
-    rs_evidence *evidence;              /* of each `versus`, where evaluation judged; else NULL. Owned */
-    rs_position *by_position;           /* [n_positions] of a done point that scores text. Owned */
-    int n_positions;
-    int64_t key_tokens;                 /* of all samples, where the task counts them */
-    rs_depth *by_depth;                 /* [RS_DEPTH_BINS] of a done point whose records tell depths, else NULL. Owned */
+    rs_interval sequence;  /* with evidence, where the task has a stop rule: the interval of the first metric that it went by */
+    rs_evidence *evidence; /* of each `versus`, where evaluation judged; else NULL. Owned */
+    rs_split_result splits[RS_N_SPLITS]; /* of a done point that scores text */
+    int64_t key_tokens;                  /* of all samples, where the task counts them */
+    rs_depth *by_depth;                  /* [RS_DEPTH_BINS] of a done point whose records tell depths, else NULL. Owned */
 } rs_point_result;
 
 /* What a done baseline's point says of the texts of its task and context. */
@@ -57,14 +56,14 @@ typedef struct rs_sample_rows {
 typedef struct rs_results {
     const rs_journal *journal;
     rs_plan_file plan;
-    rs_point_result *points;            /* [plan.n_points] */
-    uint32_t *order;                    /* entries of the journal, by point, then doc_id */
-    size_t *first;                      /* [n_points + 1]: where a point's entries begin in `order` */
-    rs_point_keys *keys;                /* [n_keys] */
+    rs_point_result *points; /* [plan.n_points] */
+    uint32_t *order;         /* entries of the journal, by point, then doc_id */
+    size_t *first;           /* [n_points + 1]: where a point's entries begin in `order` */
+    rs_point_keys *keys;     /* [n_keys] */
     int64_t n_keys, keys_cap;
-    rs_variant *variants;               /* [n_variants] of listed points, where evaluation judged */
+    rs_variant *variants; /* [n_variants] of listed points, where evaluation judged */
     int n_variants;
-    rs_report_summary summary;          /* of listed points */
+    rs_report_summary summary; /* of listed points */
 } rs_results;
 
 /* Reads the plan and sorts the journal's entries by point. */
@@ -81,7 +80,8 @@ void rs_sample_rows_free(rs_sample_rows *rows);
 
 /* A metric of these rows. */
 rs_estimate rs_rows_metric(const rs_plan_task *task, int metric, const rs_sample_rows *rows);
-/* Pairs the samples that both hold with the same prompt: their indices go to ia and ib, which have room for as many as a has. Returns how many. */
+/* Pairs the samples that both hold with the same prompt: their indices go to ia and ib, which have room for as many as a has. Returns how
+ * many. */
 int64_t rs_rows_share(const rs_sample_rows *a, const rs_sample_rows *b, int64_t *ia, int64_t *ib);
 /* metric(a) - metric(b) over the samples that both hold with the same prompt; *n: how many these are (0: the estimate is NaN). */
 rs_estimate rs_rows_difference(const rs_plan_task *task, int metric, const rs_sample_rows *a, const rs_sample_rows *b, int64_t *n);

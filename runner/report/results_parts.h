@@ -12,7 +12,7 @@ typedef struct rs_gathering {
     int64_t n_extra;           /* that ran */
     rs_sum seconds;
     char *reason;
-    rs_positions *positions; /* NULL: not wanted */
+    rs_splits *splits; /* NULL: not wanted */
     rs_depths *depths;       /* likewise */
     rs_text *samples;        /* NULL: the lines of samples.jsonl are not wanted */
     const rs_text *columns;  /* of the point, in front of each of its lines */

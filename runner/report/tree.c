@@ -12,16 +12,16 @@ static json_t *rope_tree(const rs_plan_file *plan, const rs_plan_point *point)
     return rope;
 }
 
-static json_t *positions_tree(const rs_point_result *result)
+static json_t *split_tree(const rs_split_result *split)
 {
     json_t *list = json_array();
-    for (int i = 0; i < result->n_positions; i++) {
-        const rs_position *position = &result->by_position[i];
+    for (int i = 0; i < split->n; i++) {
+        const rs_bucket *bucket = &split->buckets[i];
         json_t *tree = json_object();
-        json_object_set_new(tree, "from", json_integer(position->from));
-        json_object_set_new(tree, "to", json_integer(position->to));
-        json_object_set_new(tree, "n_tokens", json_integer(position->n_tokens));
-        json_object_set_new(tree, "nll_per_token", rs_estimate_tree("value", position->nll_per_token));
+        json_object_set_new(tree, "from", json_integer(bucket->from));
+        json_object_set_new(tree, "to", json_integer(bucket->to));
+        json_object_set_new(tree, "n_tokens", json_integer(bucket->n_tokens));
+        json_object_set_new(tree, "nll_per_token", rs_estimate_tree("value", bucket->nll_per_token));
         json_array_append_new(list, tree);
     }
     return list;
@@ -63,8 +63,9 @@ static json_t *point_tree(const rs_results *results, int64_t i)
     json_decref(versus);
     if (task->counts_keys && result->state == RS_POINT_DONE)
         json_object_set_new(tree, "key_tokens", json_integer(result->key_tokens));
-    if (result->n_positions > 0)
-        json_object_set_new(tree, "by_position", positions_tree(result));
+    for (rs_split split = 0; split < RS_N_SPLITS; split++)
+        if (result->splits[split].n > 0)
+            json_object_set_new(tree, rs_split_names[split], split_tree(&result->splits[split]));
     json_object_set_new(tree, "seconds", rs_json_number(result->seconds));
     return tree;
 }

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import random
+import subprocess
 
 import harness as h
 from harness import expect
@@ -22,13 +23,20 @@ tasks:
 """
 
 
+SPLITS = ("by_position", "by_distance")
+
+
+def parts_of(sample, split):
+    return {start: (n, nll) for start, n, nll in sample[split]}
+
+
 def by_position(sample):
-    return {start: (n, nll) for start, n, nll in sample["by_position"]}
+    return parts_of(sample, "by_position")
 
 
-def sums_agree(records):
+def sums_agree(records, split):
     for sample in records:
-        parts = sample["by_position"]
+        parts = sample[split]
         expect(sum(n for _, n, _ in parts) == sample["n_tokens"], f"tokens of {sample}")
         expect(abs(sum(nll for _, _, nll in parts) - sample["nll"]) <= 1e-12 * sample["nll"], f"nll of {sample}")
 
@@ -44,6 +52,22 @@ def counts_are_those_of_the_positions(records):
         expect(found == expected, f"{found} tokens by position, not {expected}")
 
 
+def counts_are_those_of_the_distances(folder, records):
+    """The windows cut again from the text's tokens; how far back each token stood last, counted naively."""
+    ids = subprocess.run(h.command(["tokenize", h.TINY_GEMMA]), input=h.read(folder, "text.txt"), capture_output=True, env=h.ENVIRONMENT, check=True).stdout.split()
+    for sample in (s for s in records if s["task"] == "perplexity"):
+        body = sample["context"] - 1
+        window = ["BOS", *ids[sample["doc_id"] * body : (sample["doc_id"] + 1) * body]]
+        expected = {}
+        for position in range(1, len(window)):
+            before = [k for k in range(position) if window[k] == window[position]]
+            distance = position - before[-1] if before else 0
+            start = 1 << (distance.bit_length() - 1) if distance else 0
+            expected[start] = expected.get(start, 0) + 1
+        found = {start: n for start, (n, _) in parts_of(sample, "by_distance").items()}
+        expect(found == expected, f"{found} tokens by distance, not {expected}")
+
+
 def longer_windows_add_a_bucket(records):
     """The first window of a document is its beginning at every context: one of 128 tokens has positions 64 to 127 more than one of 64."""
     firsts = {s["context"]: s for s in records if s["task"] == "perplexity" and s["doc_id"] == 0}
@@ -56,12 +80,13 @@ def longer_windows_add_a_bucket(records):
 def points_add_up_their_samples(folder, records):
     for point in h.report(folder)["points"]:
         mine = [s for s in records if s["point"] == point["id"]]
-        for bucket in point["by_position"]:
-            parts = [by_position(s)[bucket["from"]] for s in mine if bucket["from"] in by_position(s)]
-            tokens, nll = sum(n for n, _ in parts), sum(nll for _, nll in parts)
-            expect(bucket["to"] == 2 * bucket["from"] - 1 and bucket["n_tokens"] == tokens, f"{bucket}")
-            expect(abs(bucket["nll_per_token"]["value"] - nll / tokens) <= 1e-12, f"{bucket}")
-        expect({b["from"] for b in point["by_position"]} == {start for s in mine for start in by_position(s)}, "buckets of a point")
+        for split in SPLITS:
+            for bucket in point[split]:
+                parts = [parts_of(s, split)[bucket["from"]] for s in mine if bucket["from"] in parts_of(s, split)]
+                tokens, nll = sum(n for n, _ in parts), sum(nll for _, nll in parts)
+                expect(bucket["to"] == max(2 * bucket["from"] - 1, 0) and bucket["n_tokens"] == tokens, f"{bucket}")
+                expect(abs(bucket["nll_per_token"]["value"] - nll / tokens) <= 1e-12, f"{bucket}")
+            expect({b["from"] for b in point[split]} == {start for s in mine for start in parts_of(s, split)}, f"buckets {split}")
 
 
 GOLDEN = json.loads(h.read(h.SOURCE, "tests/golden/longppl/goldens.json"))
@@ -178,10 +203,12 @@ def main():
     out = os.path.join(folder, "out")
     records = h.records(out)
     expect(len(records) == 4 * 2 * 3, f"{len(records)} samples")
-    suite.case("by_position: sums", sums_agree, records)
+    for split in SPLITS:
+        suite.case(f"{split}: sums", sums_agree, records, split)
     suite.case("by_position: counts", counts_are_those_of_the_positions, records)
     suite.case("by_position: windows of other lengths", longer_windows_add_a_bucket, records)
-    suite.case("by_position: points", points_add_up_their_samples, out, records)
+    suite.case("by_distance: counts", counts_are_those_of_the_distances, folder, records)
+    suite.case("splits: points", points_add_up_their_samples, out, records)
     suite.end()
 
 
