@@ -1,8 +1,9 @@
 #include "engine/dispatch.h"
 
 #include <assert.h>
-#include <errno.h>
+#include <math.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,35 +14,36 @@
 #include "base/memory.h"
 #include "engine/stop.h"
 
-enum { TAG_TO_SERVER = 1, TAG_UNITS, TAG_STOP };
+enum {
+    TAG_TO_SERVER = 1,
+    TAG_ORDERS,
+    HAND = 128 /* units of one message: 3 KB, which MPI sends without waiting for the receiver */
+};
 
-typedef enum message_kind { ASK_UNITS, RECORD, DONE, ASK_STOP } message_kind;
+typedef enum message_kind { JOIN, RECORD, DONE, ASK_STOP } message_kind;
 
 /* Every message to the server starts with this; a record's JSON or an error's text follows. */
 typedef struct message_head {
     int32_t kind, status;
-    int64_t tokens, point;
+    int64_t tokens, units; /* JOIN: the room; RECORD: tokens alone, that were computed */
+    rs_unit unit;          /* RECORD */
 } message_head;
 
-/* The reply of a server that has no unit now, but may have some. */
-static const rs_unit LATER = {.point = -1};
+typedef enum order_kind { UNITS, STOP, OVER } order_kind;
 
-/* Units to hand out, from `next` on. */
-typedef struct queue {
-    const rs_unit *units;
-    int64_t n, next;
-} queue;
+typedef struct order {
+    int32_t kind, n;
+    rs_unit units[HAND];
+} order;
 
 struct rs_server {
     rs_server_setup setup;
     pthread_t thread;
-    queue planned, wanted; /* from the beginning; by looks since then */
-    rs_unit *wanted_units; /* owned */
+    rs_unit *wanted; /* scratch: what a record made wanted */
     int64_t wanted_cap;
-    double flops_left; /* of units not yet handed out */
     int replicas_done;
-    bool stopping;
-    double stop_deadline;
+    bool stopping, over;
+    double stop_deadline, idle_due;
     rs_status status;
     char message[1024]; /* of the first failure: errors are per thread, and join runs on another */
 };
@@ -54,44 +56,46 @@ static void note_failure(rs_server *s, rs_status status, const char *message)
     snprintf(s->message, sizeof s->message, "%s", message);
 }
 
-static double unit_flops(const rs_server *s, const rs_unit *unit)
+/* --- orders --- */
+
+static rs_status send_order(rs_server *s, int replica, const order *o)
 {
-    return s->setup.plan->points[unit->point].flops;
+    size_t bytes = offsetof(order, units) + (size_t)o->n * sizeof o->units[0];
+    return rs_comm_send(s->setup.comm, s->setup.first_rank + replica * s->setup.tensor, TAG_ORDERS, o, bytes);
 }
 
-/* Units for one request: as many as it wants, but near the end no more than a share of what is left. */
-static rs_status hand_out(rs_server *s, int to, int64_t tokens)
+static rs_status send_all(rs_server *s, order_kind kind)
 {
-    queue *q = s->planned.next < s->planned.n ? &s->planned : &s->wanted;
-    int64_t first = q->next;
-    double flops = 0, most = s->flops_left / (2.0 * s->setup.replicas);
-    bool open = !s->stopping && s->status == RS_OK;
-    while (open && q->next < q->n) {
-        const rs_point *point = &s->setup.plan->points[q->units[q->next].point];
-        int64_t context = rs_plan_context(s->setup.plan, point);
-        if (q->next > first && (tokens < context || flops + point->flops > most))
-            break;
-        tokens -= context;
-        flops += point->flops;
-        q->next++;
+    order o = {.kind = (int32_t)kind};
+    for (int replica = 0; replica < s->setup.replicas; replica++)
+        RS_TRY(send_order(s, replica, &o));
+    return RS_OK;
+}
+
+static rs_status hand_out(rs_server *s, int replica)
+{
+    order o = {.kind = UNITS, .n = HAND};
+    while (!s->stopping && !s->over && o.n == HAND) {
+        o.n = (int32_t)rs_schedule_take(s->setup.schedule, replica, rs_clock(), o.units, HAND);
+        if (o.n > 0)
+            RS_TRY(send_order(s, replica, &o));
     }
-    s->flops_left -= flops;
-    if (open && q->next == first && rs_looks_pending(s->setup.looks))
-        return rs_comm_send(s->setup.comm, to, TAG_UNITS, &LATER, sizeof LATER);
-    return rs_comm_send(s->setup.comm, to, TAG_UNITS, q->units + first, (size_t)(q->next - first) * sizeof *q->units);
+    return RS_OK;
 }
 
-/* A record may settle a point, or send it on to its next look. */
-static rs_status look_at(rs_server *s, int64_t point, const char *json, size_t n)
+/* New units, a faster replica's end or a late one may have made work for those that have none. Looking takes a tenth of the time at most:
+ * with thousands of them it takes milliseconds. */
+static rs_status wake_idle(rs_server *s)
 {
-    int64_t before = s->wanted.n;
-    double flops = 0;
-    RS_TRY(rs_looks_take(s->setup.looks, point, json, n, &s->wanted_units, &s->wanted.n, &s->wanted_cap));
-    s->wanted.units = s->wanted_units;
-    for (int64_t i = before; i < s->wanted.n; i++)
-        flops += unit_flops(s, &s->wanted.units[i]);
-    s->flops_left += flops;
-    rs_progress_grow(s->setup.progress, s->wanted.n - before, flops);
+    const double interval = 0.01;
+    double begun = rs_clock();
+    if (begun < s->idle_due)
+        return RS_OK;
+    for (int replica = 0; replica < s->setup.replicas; replica++)
+        if (rs_schedule_idle(s->setup.schedule, replica))
+            RS_TRY(hand_out(s, replica));
+    double ended = rs_clock();
+    s->idle_due = ended + fmax(interval, 9 * (ended - begun));
     return RS_OK;
 }
 
@@ -101,9 +105,55 @@ static rs_status begin_stop(rs_server *s)
         return RS_OK;
     s->stopping = true;
     s->stop_deadline = rs_clock() + s->setup.grace_seconds;
-    for (int replica = 0; replica < s->setup.replicas; replica++)
-        RS_TRY(rs_comm_send(s->setup.comm, replica * s->setup.tensor, TAG_STOP, "", 0));
+    RS_TRY(send_all(s, STOP));
     return s->setup.on_stop(s->setup.on_stop_context);
+}
+
+/* When all is done, or nothing more can be kept. */
+static rs_status end_if_over(rs_server *s)
+{
+    if (s->over || s->stopping || !(rs_schedule_over(s->setup.schedule) || s->status != RS_OK))
+        return RS_OK;
+    s->over = true;
+    return send_all(s, OVER);
+}
+
+/* --- what replicas say --- */
+
+/* A record may settle a point, or send it on to its next look. */
+static rs_status look_at(rs_server *s, int64_t point, const char *json, size_t n)
+{
+    int64_t wanted = 0;
+    double left = rs_schedule_left(s->setup.schedule);
+    RS_TRY(rs_looks_take(s->setup.looks, point, json, n, &s->wanted, &wanted, &s->wanted_cap));
+    rs_schedule_add(s->setup.schedule, s->wanted, wanted);
+    if (wanted > 0)
+        s->idle_due = 0;
+    rs_progress_grow(s->setup.progress, wanted, rs_schedule_left(s->setup.schedule) - left);
+    return RS_OK;
+}
+
+static rs_status take_record(rs_server *s, int replica, const message_head *head, const char *json, size_t n)
+{
+    double left = rs_schedule_left(s->setup.schedule);
+    bool first = rs_schedule_done(s->setup.schedule, replica, head->unit.ticket, rs_clock());
+    if (first) {
+        RS_TRY(rs_journal_append(s->setup.journal, json, n));
+        rs_progress_add(s->setup.progress, 1, head->tokens, left - rs_schedule_left(s->setup.schedule));
+        RS_TRY(look_at(s, head->unit.point, json, n));
+    }
+    return hand_out(s, replica);
+}
+
+static rs_status take_result(rs_server *s, int sender, rs_status result, const char *text, size_t n)
+{
+    char message[1024];
+    s->replicas_done++;
+    if (result != RS_OK) {
+        snprintf(message, sizeof message, "rank %d: %.*s", sender, (int)n, text);
+        note_failure(s, result, message);
+    }
+    return RS_OK;
 }
 
 static rs_status handle(rs_server *s, int sender, const char *data, size_t bytes)
@@ -113,21 +163,15 @@ static rs_status handle(rs_server *s, int sender, const char *data, size_t bytes
     memcpy(&head, data, sizeof head);
     const char *body = data + sizeof head;
     size_t n = bytes - sizeof head;
+    int replica = (sender - s->setup.first_rank) / s->setup.tensor;
     switch ((message_kind)head.kind) {
-    case ASK_UNITS:
-        return hand_out(s, sender, head.tokens);
+    case JOIN:
+        rs_schedule_join(s->setup.schedule, replica, head.tokens, head.units);
+        return hand_out(s, replica);
     case RECORD:
-        RS_TRY(rs_journal_append(s->setup.journal, body, n));
-        rs_progress_add(s->setup.progress, 1, head.tokens, s->setup.plan->points[head.point].flops);
-        return look_at(s, head.point, body, n);
+        return take_record(s, replica, &head, body, n);
     case DONE:
-        s->replicas_done++;
-        if (head.status != RS_OK) {
-            char message[1024];
-            snprintf(message, sizeof message, "rank %d: %.*s", sender, (int)n, body);
-            note_failure(s, (rs_status)head.status, message);
-        }
-        return RS_OK;
+        return take_result(s, sender, (rs_status)head.status, body, n);
     case ASK_STOP:
         return begin_stop(s);
     }
@@ -159,10 +203,13 @@ static void *serve(void *argument)
             status = begin_stop(s);
         if (status == RS_OK)
             status = rs_journal_tick(s->setup.journal);
-        if (status != RS_OK) { /* the disk is full, or a message cannot be sent: hand out no more and end in order */
+        if (status == RS_OK)
+            status = wake_idle(s);
+        if (status != RS_OK) /* the disk is full, or a message cannot be sent: hand out no more and end in order */
             note_failure(s, status, rs_error_message());
-            rs_error_clear();
-        }
+        if (end_if_over(s) != RS_OK)
+            note_failure(s, RS_INTERNAL, rs_error_message());
+        rs_error_clear();
         if (s->stopping && rs_clock() > s->stop_deadline) {
             rs_warn("a replica did not stop within %d s; ending the job", s->setup.grace_seconds);
             rs_comm_abort(s->setup.comm, 75);
@@ -178,9 +225,6 @@ rs_status rs_server_start(const rs_server_setup *setup, rs_server **out)
 {
     rs_server *s = rs_alloc(1, sizeof *s);
     s->setup = *setup;
-    s->planned = (queue){.units = setup->units, .n = setup->n_units};
-    for (int64_t i = 0; i < setup->n_units; i++)
-        s->flops_left += unit_flops(s, &setup->units[i]);
     int rc = pthread_create(&s->thread, NULL, serve, s);
     if (rc != 0) {
         free(s);
@@ -196,10 +240,12 @@ rs_status rs_server_join(rs_server *s, bool *stopped)
     rs_progress_show(s->setup.progress, 1);
     *stopped = s->stopping;
     rs_status status = s->status == RS_OK ? RS_OK : rs_fail(s->status, "%s", s->message);
-    free(s->wanted_units);
+    free(s->wanted);
     free(s);
     return status;
 }
+
+/* --- the first rank of a replica --- */
 
 static rs_status send_to_server(rs_comm *comm, message_head head, const char *body, size_t n)
 {
@@ -211,32 +257,46 @@ static rs_status send_to_server(rs_comm *comm, message_head head, const char *bo
     return status;
 }
 
-rs_status rs_client_request(rs_comm *comm, int64_t tokens, rs_unit **units, int64_t *n, bool *later)
+rs_status rs_client_join(rs_comm *comm, int64_t tokens, int64_t units)
 {
-    int sender;
+    return send_to_server(comm, (message_head){.kind = JOIN, .tokens = tokens, .units = units}, "", 0);
+}
+
+static rs_status receive_order(rs_comm *comm, rs_orders *orders)
+{
+    void *data;
     size_t bytes;
-    RS_TRY(send_to_server(comm, (message_head){.kind = ASK_UNITS, .tokens = tokens}, "", 0));
-    RS_TRY(rs_comm_receive(comm, 0, TAG_UNITS, &sender, (void **)units, &bytes));
-    *n = (int64_t)(bytes / sizeof **units);
-    *later = *n == 1 && (*units)[0].point == LATER.point;
-    *n = *later ? 0 : *n;
+    RS_TRY(rs_comm_receive(comm, 0, TAG_ORDERS, NULL, &data, &bytes));
+    const order *o = data;
+    assert(bytes >= offsetof(order, units) && bytes == offsetof(order, units) + (size_t)o->n * sizeof o->units[0]);
+    orders->stop = orders->stop || o->kind == STOP;
+    orders->over = orders->over || o->kind == OVER;
+    for (int32_t i = 0; i < o->n; i++)
+        RS_PUSH(orders->units, orders->n, orders->cap, o->units[i]);
+    free(data);
     return RS_OK;
 }
 
-rs_status rs_client_send_record(rs_comm *comm, int64_t point, int64_t tokens, const char *json, size_t n)
+rs_status rs_client_take_orders(rs_comm *comm, rs_orders *orders)
 {
-    return send_to_server(comm, (message_head){.kind = RECORD, .point = point, .tokens = tokens}, json, n);
+    bool waiting;
+    RS_TRY(rs_comm_poll(comm, TAG_ORDERS, &waiting));
+    while (waiting) {
+        RS_TRY(receive_order(comm, orders));
+        RS_TRY(rs_comm_poll(comm, TAG_ORDERS, &waiting));
+    }
+    return RS_OK;
+}
+
+rs_status rs_client_send_record(rs_comm *comm, rs_unit unit, int64_t tokens, const char *json, size_t n)
+{
+    return send_to_server(comm, (message_head){.kind = RECORD, .unit = unit, .tokens = tokens}, json, n);
 }
 
 rs_status rs_client_done(rs_comm *comm, rs_status result)
 {
     const char *message = result == RS_OK ? "" : rs_error_message();
     return send_to_server(comm, (message_head){.kind = DONE, .status = (int32_t)result}, message, strlen(message));
-}
-
-rs_status rs_client_stop_asked(rs_comm *comm, bool *stop)
-{
-    return rs_comm_poll(comm, TAG_STOP, stop);
 }
 
 rs_status rs_client_ask_stop(rs_comm *comm)

@@ -14,8 +14,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "engine/dispatch.h"
+#include "engine/replica.h"
 #include "engine/stop.h"
-#include "engine/worker.h"
 #include "model/tokenizer.h"
 #include "model/transformer.h"
 #include "plan/memory.h"
@@ -38,12 +38,12 @@ typedef struct run {
     int device;
     rs_memory_plan memory;
     rs_transformer *transformer;
-    rs_worker *worker;
     /* rank 0 only */
     char *folder;
     rs_journal *journal;
     rs_looks *looks;
     rs_unit *units;
+    rs_schedule *schedule;
     rs_progress *progress;
     rs_run_facts facts;
     struct timespec started;
@@ -51,9 +51,7 @@ typedef struct run {
     /* every rank */
     int64_t n_units;
     int tensor, replicas;
-    bool drop;    /* a stop was asked for: leave the loop */
-    bool told;    /* the server knows of this rank's signal */
-    long rest_ns; /* before the server is asked again */
+    rs_replica_use use; /* of this rank's time */
 } run;
 
 /* --- agreement --- */
@@ -157,19 +155,6 @@ static rs_status open_plan(run *r)
 
 /* --- phase 2: what is left to do (rank 0) --- */
 
-static const rs_plan *sort_plan; /* qsort has no context argument; used on rank 0's main thread only */
-
-static int longest_first(const void *a, const void *b)
-{
-    const rs_unit *u = a, *v = b;
-    double fu = sort_plan->points[u->point].flops, fv = sort_plan->points[v->point].flops;
-    if (fu != fv)
-        return fu < fv ? 1 : -1;
-    if (u->point != v->point)
-        return u->point < v->point ? -1 : 1;
-    return u->doc_id < v->doc_id ? -1 : u->doc_id > v->doc_id;
-}
-
 /* Lists what is left of this shard. *reused: records that stand for its samples; *others: for other shards' samples. */
 static void list_units(run *r, int64_t *reused, int64_t *others)
 {
@@ -186,9 +171,6 @@ static void list_units(run *r, int64_t *reused, int64_t *others)
                 RS_PUSH(r->units, r->n_units, cap, ((rs_unit){.point = p, .doc_id = d}));
         }
     }
-    sort_plan = r->plan;
-    if (r->n_units)
-        qsort(r->units, (size_t)r->n_units, sizeof *r->units, longest_first);
 }
 
 /* Takes the plan down unless it stands there already; a finished run of the same plan is left as it is. */
@@ -306,94 +288,19 @@ static rs_status open_model(run *r)
     return RS_OK;
 }
 
-static rs_status emit(void *context, rs_unit unit, const rs_record *record, const char *const *metrics)
-{
-    run *r = context;
-    rs_text json = {0};
-    rs_record_write_json(record, metrics, &json);
-    rs_status status =
-        rs_client_send_record(r->messages, unit.point, record->tokens + (record->response ? record->n_tokens : 0), json.data, json.n);
-    rs_text_free(&json);
-    return status;
-}
-
-/* What the group's first rank tells the others before each step. */
-typedef struct orders {
-    int64_t n_units;
-    int32_t drop, no_more, status;
-} orders;
-
-/* An idle replica that was told to ask later: in a millisecond, then less and less often. */
-static void rest(run *r)
-{
-    enum { FIRST = 1000000, MOST = 64000000 };
-    r->rest_ns = r->rest_ns == 0 ? FIRST : r->rest_ns < MOST ? 2 * r->rest_ns : MOST;
-    nanosleep(&(struct timespec){.tv_nsec = r->rest_ns}, NULL);
-}
-
-static void gather_orders(run *r, bool more, orders *o, rs_unit **units)
-{
-    bool stop = false, later = false, idle = rs_worker_idle(r->worker);
-    rs_status status = rs_client_stop_asked(r->messages, &stop);
-    int64_t room = rs_worker_room(r->worker);
-    if (status == RS_OK && !stop && more && (room > 0 || idle)) {
-        status = rs_client_request(r->messages, room, units, &o->n_units, &later);
-        o->no_more = o->n_units == 0 && !later;
-    }
-    if (later && idle)
-        rest(r);
-    else
-        r->rest_ns = 0;
-    o->drop = stop;
-    o->status = (int32_t)status;
-}
-
-/* One turn of the loop: orders, then a step. *more: the server may still have units. */
-static rs_status turn(run *r, bool *more)
-{
-    rs_status status = RS_OK;
-    orders o = {0};
-    rs_unit *units = NULL;
-    if (rs_stop_requested() && !r->told) {
-        r->told = true;
-        RS_TRY(rs_client_ask_stop(r->messages));
-    }
-    if (rs_comm_rank(r->group) == 0)
-        gather_orders(r, *more, &o, &units);
-    RS_TRY_OUT(rs_comm_broadcast(r->group, &o, sizeof o, 0));
-    RS_TRY_OUT((rs_status)o.status);
-    r->drop = o.drop;
-    *more = *more && !o.no_more;
-    if (o.n_units > 0) {
-        if (units == NULL)
-            units = rs_alloc((size_t)o.n_units, sizeof *units);
-        RS_TRY_OUT(rs_comm_broadcast(r->group, units, (size_t)o.n_units * sizeof *units, 0));
-        rs_worker_add(r->worker, units, o.n_units);
-    }
-    if (!r->drop)
-        status = rs_worker_step(r->worker);
-out:
-    free(units);
-    return status;
-}
-
 static rs_status work(run *r)
 {
-    bool more = true;
-    rs_worker_setup setup = {
-        .plan = r->plan,
-        .transformer = r->transformer,
-        .max_rows = (int64_t)rs_param_number(&r->config->parallel, "batch_tokens"),
-        .kv_tokens = r->memory.kv_tokens,
-        .longest_kv = r->memory.longest_kv,
-        .replica = rs_comm_rank(r->world) / r->tensor,
-        .emit = rs_comm_rank(r->group) == 0 ? emit : NULL,
-        .emit_context = r,
+    rs_replica_setup setup = {
+        .group = r->group,
+        .messages = r->messages,
+        .worker = {.plan = r->plan,
+                   .transformer = r->transformer,
+                   .max_rows = (int64_t)rs_param_number(&r->config->parallel, "batch_tokens"),
+                   .kv_tokens = r->memory.kv_tokens,
+                   .longest_kv = r->memory.longest_kv,
+                   .replica = rs_comm_rank(r->world) / r->tensor},
     };
-    r->worker = rs_worker_open(&setup);
-    while (!r->drop && (more || !rs_worker_idle(r->worker)))
-        RS_TRY(turn(r, &more));
-    return RS_OK;
+    return rs_replica_work(&setup, &r->use);
 }
 
 /* --- phase 4: reports (rank 0) --- */
@@ -447,19 +354,28 @@ static rs_status collect_memory(run *r)
     return rs_comm_gather(r->world, &mine, sizeof mine, r->facts.peak_rss_bytes);
 }
 
+/* The units that are left, longest first by the plan's prediction. */
+static rs_schedule *open_schedule(const run *r)
+{
+    rs_unit_cost *costs = rs_alloc((size_t)r->plan->n_points, sizeof *costs);
+    for (int64_t i = 0; i < r->plan->n_points; i++)
+        costs[i] = (rs_unit_cost){r->plan->points[i].flops, rs_plan_context(r->plan, &r->plan->points[i])};
+    rs_schedule *schedule = rs_schedule_open(costs, r->plan->n_points, r->replicas);
+    rs_schedule_add(schedule, r->units, r->n_units);
+    free(costs);
+    return schedule;
+}
+
 static rs_status start_server(run *r, rs_server **server)
 {
-    double flops = 0;
-    for (int64_t i = 0; i < r->n_units; i++)
-        flops += r->plan->points[r->units[i].point].flops;
-    r->progress = rs_progress_open(r->n_units, flops);
+    r->schedule = open_schedule(r);
+    r->progress = rs_progress_open(r->n_units, rs_schedule_left(r->schedule));
     rs_server_setup setup = {
         .comm = r->messages,
         .plan = r->plan,
-        .units = r->units,
-        .n_units = r->n_units,
         .replicas = r->replicas,
         .tensor = r->tensor,
+        .schedule = r->schedule,
         .looks = r->looks,
         .journal = r->journal,
         .progress = r->progress,
@@ -531,8 +447,6 @@ static rs_status finish(run *r, bool stopped, rs_run_result *result)
 
 static void run_close(run *r)
 {
-    if (r->worker)
-        rs_worker_close(r->worker);
     rs_transformer_close(r->transformer);
     rs_looks_close(r->looks);
     rs_plan_close(r->plan);
@@ -550,6 +464,7 @@ static void run_close(run *r)
     free(r->facts.peak_rss_bytes);
     free(r->facts.started);
     free(r->facts.finished);
+    rs_schedule_close(r->schedule);
     free(r->units);
     free(r->folder);
     rs_comm_close(r->messages);

@@ -85,14 +85,6 @@ static const rs_point *point_of(const rs_worker *w, const sequence *s)
     return &w->setup.plan->points[s->unit.point];
 }
 
-int64_t rs_worker_room(const rs_worker *w)
-{
-    int64_t room = w->setup.kv_tokens - w->running_tokens;
-    for (int64_t i = w->queue_first; i < w->n_queue; i++)
-        room -= rs_plan_context(w->setup.plan, &w->setup.plan->points[w->queue[i].point]);
-    return room > 0 ? room : 0;
-}
-
 void rs_worker_add(rs_worker *w, const rs_unit *units, int64_t n)
 {
     if (w->queue_first == w->n_queue)

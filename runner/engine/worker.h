@@ -29,8 +29,6 @@ typedef struct rs_worker_setup {
 rs_worker *rs_worker_open(const rs_worker_setup *setup);
 void rs_worker_close(rs_worker *worker); /* unfinished samples are dropped */
 
-/* Tokens that fit beside what is queued and running; 0: no need for more units now. The same on every rank of the group. */
-int64_t rs_worker_room(const rs_worker *worker);
 void rs_worker_add(rs_worker *worker, const rs_unit *units, int64_t n);
 bool rs_worker_idle(const rs_worker *worker);
 

@@ -25,6 +25,7 @@ typedef struct rs_point {
 
 typedef struct rs_unit {
     int64_t point, doc_id;
+    int64_t ticket; /* its number in the run's schedule */
 } rs_unit;
 
 typedef struct rs_plan {

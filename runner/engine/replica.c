@@ -1,0 +1,128 @@
+#include "engine/replica.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "engine/dispatch.h"
+#include "engine/stop.h"
+
+typedef struct replica {
+    const rs_replica_setup *setup;
+    rs_replica_use *use;
+    rs_worker *worker;
+    bool told; /* the server knows of this rank's signal */
+} replica;
+
+static rs_status emit(void *context, rs_unit unit, const rs_record *record, const char *const *metrics)
+{
+    replica *r = context;
+    rs_text json = {0};
+    rs_record_write_json(record, metrics, &json);
+    int64_t tokens = record->tokens + (record->response ? record->n_tokens : 0);
+    rs_status status = rs_client_send_record(r->setup->messages, unit, tokens, json.data, json.n);
+    rs_text_free(&json);
+    r->use->samples++;
+    return status;
+}
+
+/* What the group's first rank tells the others before each step. */
+typedef struct word {
+    int64_t n_units;
+    int32_t end, status;
+} word;
+
+/* Takes orders. A replica that has nothing to compute waits for some, but no longer than a moment at a time, so that each of its ranks
+ * comes to see a signal. */
+static rs_status listen(replica *r, rs_orders *orders)
+{
+    enum { NAP = 200000, NAPS = 100 };
+    RS_TRY(rs_client_take_orders(r->setup->messages, orders));
+    for (int i = 0; i < NAPS && rs_worker_idle(r->worker) && orders->n == 0 && !orders->stop && !orders->over; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = NAP}, NULL);
+        RS_TRY(rs_client_take_orders(r->setup->messages, orders));
+    }
+    return RS_OK;
+}
+
+/* The group's first rank listens; all of it hear the same. */
+static rs_status hear(replica *r, bool *end)
+{
+    rs_status status = RS_OK;
+    rs_comm *group = r->setup->group;
+    rs_orders orders = {0};
+    word w = {0};
+    if (rs_comm_rank(group) == 0) {
+        rs_status listened = listen(r, &orders);
+        w = (word){.n_units = orders.n, .end = orders.stop || orders.over, .status = (int32_t)listened};
+    }
+    RS_TRY_OUT(rs_comm_broadcast(group, &w, sizeof w, 0));
+    RS_TRY_OUT((rs_status)w.status);
+    *end = w.end != 0;
+    if (w.n_units > 0 && !*end) {
+        if (orders.units == NULL)
+            orders.units = rs_alloc((size_t)w.n_units, sizeof *orders.units);
+        RS_TRY_OUT(rs_comm_broadcast(group, orders.units, (size_t)w.n_units * sizeof *orders.units, 0));
+        rs_worker_add(r->worker, orders.units, w.n_units);
+    }
+out:
+    free(orders.units);
+    return status;
+}
+
+static rs_status tell_of_signal(replica *r)
+{
+    if (!rs_stop_requested() || r->told)
+        return RS_OK;
+    r->told = true;
+    return rs_client_ask_stop(r->setup->messages);
+}
+
+/* Orders, then a step. */
+static rs_status turn(replica *r, bool *end)
+{
+    RS_TRY(tell_of_signal(r));
+    double begun = rs_clock();
+    bool idle = rs_worker_idle(r->worker);
+    RS_TRY(hear(r, end));
+    double heard = rs_clock();
+    *(idle ? &r->use->seconds_idle : &r->use->seconds_busy) += heard - begun;
+    if (*end || rs_worker_idle(r->worker))
+        return RS_OK;
+    rs_status status = rs_worker_step(r->worker);
+    r->use->seconds_busy += rs_clock() - heard;
+    return status;
+}
+
+/* All ranks of the group decide alike what fits, so they go by the one with the least room. */
+static rs_status agree_on_room(rs_comm *group, rs_worker_setup *worker)
+{
+    int64_t mine[2] = {worker->kv_tokens, worker->longest_kv}, *all = rs_alloc((size_t)rs_comm_size(group), sizeof mine);
+    rs_status status = rs_comm_gather(group, mine, sizeof mine, all);
+    for (int i = 0; i < rs_comm_size(group) && status == RS_OK; i++) {
+        worker->kv_tokens = all[2 * i] < worker->kv_tokens ? all[2 * i] : worker->kv_tokens;
+        worker->longest_kv = all[2 * i + 1] < worker->longest_kv ? all[2 * i + 1] : worker->longest_kv;
+    }
+    free(all);
+    return status;
+}
+
+rs_status rs_replica_work(const rs_replica_setup *setup, rs_replica_use *use)
+{
+    rs_status status = RS_OK;
+    bool end = false;
+    rs_worker_setup worker = setup->worker;
+    replica r = {.setup = setup, .use = use};
+    RS_TRY(agree_on_room(setup->group, &worker));
+    worker.emit = rs_comm_rank(setup->group) == 0 ? emit : NULL;
+    worker.emit_context = &r;
+    r.worker = rs_worker_open(&worker);
+    if (rs_comm_rank(setup->group) == 0)
+        RS_TRY_OUT(rs_client_join(setup->messages, worker.kv_tokens, worker.max_rows));
+    while (!end)
+        RS_TRY_OUT(turn(&r, &end));
+out:
+    rs_worker_close(r.worker);
+    return status;
+}
