@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/text.h"
+
 static rs_log_level current_level = RS_LOG_NORMAL;
 
 void rs_log_set_level(rs_log_level level)
@@ -20,6 +22,7 @@ static void line(const char *prefix, const char *format, va_list args)
 {
     char text[4096];
     vsnprintf(text, sizeof text, format, args);
+    rs_line_flatten(text);
     fprintf(stderr, "%s%s\n", prefix, text);
 }
 

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/text.h"
+
 static _Thread_local char message[2048];
 
 rs_status rs_fail(rs_status status, const char *format, ...)
@@ -12,6 +14,7 @@ rs_status rs_fail(rs_status status, const char *format, ...)
         va_start(args, format);
         vsnprintf(message, sizeof message, format, args);
         va_end(args);
+        rs_line_flatten(message);
     }
     return status;
 }

@@ -132,6 +132,13 @@ static size_t sequence_length(const unsigned char *p, size_t n)
     return length;
 }
 
+void rs_line_flatten(char *line)
+{
+    for (; *line; line++)
+        if ((unsigned char)*line < 0x20 || *line == 0x7F)
+            *line = ' ';
+}
+
 size_t rs_utf8_valid_prefix(const char *bytes, size_t n)
 {
     size_t i = 0;

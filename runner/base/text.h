@@ -30,6 +30,9 @@ void rs_text_json_string(rs_text *text, const char *bytes, size_t n);
 /* Length of the valid UTF-8 prefix; equals n where all is valid (no surrogates, no overlong forms). */
 size_t rs_utf8_valid_prefix(const char *bytes, size_t n);
 
+/* Makes spaces of control characters: what comes from a file must neither break nor colour the line that shows it. */
+void rs_line_flatten(char *line);
+
 /* The candidate nearest to `word` by edit distance (case ignored), or NULL when none is near enough to be meant. */
 const char *rs_nearest(const char *word, const char *const *candidates, size_t n);
 
