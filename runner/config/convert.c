@@ -248,6 +248,14 @@ static rs_status set_strings(const rs_yaml *tree, const rs_node *node, rs_params
     return status;
 }
 
+/* JSON has no infinity: the effective configuration spells it as a text, and can be read back. */
+static rs_status convert_end(const rs_yaml *tree, const rs_node *node, const char *name, double *out)
+{
+    bool infinite = node->kind == RS_NODE_SCALAR && strcmp(node->text, ".inf") == 0;
+    *out = INFINITY;
+    return infinite ? RS_OK : rs_convert_number(tree, node, name, out);
+}
+
 static rs_status set_band(const rs_yaml *tree, const rs_node *node, rs_params *params, int index)
 {
     static const char *const kinds[] = {"wavelength", "pairs"};
@@ -267,8 +275,8 @@ static rs_status set_band(const rs_yaml *tree, const rs_node *node, rs_params *p
                             : ends->kind == RS_NODE_MAP ? ", not a map"
                                                         : ", not one value");
     double low, high;
-    RS_TRY(rs_convert_number(tree, ends->items[0], which, &low));
-    RS_TRY(rs_convert_number(tree, ends->items[1], which, &high));
+    RS_TRY(convert_end(tree, ends->items[0], which, &low));
+    RS_TRY(convert_end(tree, ends->items[1], which, &high));
     return rs_refail(tree, ends->place, NULL, rs_param_set_band(params, index, which, low, high));
 }
 
