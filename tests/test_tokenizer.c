@@ -225,6 +225,7 @@ static rs_status load_bytes(const char *bytes, size_t n, rs_tokenizer **out)
 #define VOCAB "\"vocab\":{\"a\":0,\"b\":1,\"ab\":2}"
 #define MERGES "\"merges\":[\"a b\"]"
 #define MODEL "\"model\":{\"type\":\"BPE\"," VOCAB "," MERGES "}"
+#define NINE_AS "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"aaaaaaaaa\"}"
 #define WITH(part) "{" part "," MODEL "}"
 #define MODEL_WITH(part) "{\"model\":{\"type\":\"BPE\"," part "}}"
 #define FLAGS "\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true"
@@ -287,6 +288,7 @@ static const struct malformed {
     {WITH("\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a+\"},\"content\":\"x\"}"), "a+"},
     {WITH("\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"x\"}"), "empty"},
     {WITH("\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"}}"), "\"content\""},
+    {WITH("\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[" NINE_AS "," NINE_AS "]}"), "81 times as long"},
     {WITH("\"normalizer\":\"NFC\""), "normalizer"},
     {WITH("\"pre_tokenizer\":{\"type\":\"Whitespace\"}"), "Whitespace"},
     {WITH("\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\"}"), "Metaspace"},

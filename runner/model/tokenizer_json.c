@@ -10,9 +10,13 @@
 #include "base/memory.h"
 #include "model/tokenizer_parts.h"
 
+/* How many times as long a row of Replaces may make a text: they multiply, and a short file could ask for any memory. */
+#define MAX_GROWTH 64
+
 typedef struct loader {
     rs_tokenizer *tokenizer;
     const char *path;
+    double growth; /* of the row of steps being read */
 } loader;
 
 /* "PATH: WHERE: what is wrong". */
@@ -126,7 +130,7 @@ static rs_status get_pattern(const loader *l, const char *where, const json_t *o
     return RS_OK;
 }
 
-static rs_status parse_replace(const loader *l, const char *where, const json_t *step, rs_text *from, rs_text *to)
+static rs_status parse_replace(loader *l, const char *where, const json_t *step, rs_text *from, rs_text *to)
 {
     const char *string, *regex, *content;
     RS_TRY(get_pattern(l, where, step, &string, &regex));
@@ -135,6 +139,10 @@ static rs_status parse_replace(const loader *l, const char *where, const json_t 
     RS_TRY(get_string(l, where, step, "content", &content));
     rs_text_puts(from, string);
     rs_text_puts(to, content);
+    if (to->n > from->n)
+        l->growth *= (double)to->n / (double)from->n;
+    if (l->growth > MAX_GROWTH)
+        return bad(l, where, "with the Replaces before it, it makes a text up to %.0f times as long (at most %d)", l->growth, MAX_GROWTH);
     return RS_OK;
 }
 
@@ -268,10 +276,12 @@ static rs_status parse_steps(loader *l, const json_t *root)
     json_t *normalizer = present(root, "normalizer");
     json_t *pre_tokenizer = present(root, "pre_tokenizer");
     json_t *decoder = present(root, "decoder");
+    l->growth = 1;
     if (normalizer)
         RS_TRY(walk_steps(l, "normalizer", "normalizers", normalizer, parse_edit));
     if (pre_tokenizer)
         RS_TRY(walk_steps(l, "pre_tokenizer", "pretokenizers", pre_tokenizer, parse_split));
+    l->growth = 1;
     if (decoder)
         RS_TRY(walk_steps(l, "decoder", "decoders", decoder, parse_decode_step));
     l->tokenizer->has_decoder = decoder != NULL;

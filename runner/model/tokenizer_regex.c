@@ -22,6 +22,9 @@
     "\\x{20000}-\\x{2A6DF}\\x{2A700}-\\x{2B739}\\x{2B740}-\\x{2B81D}\\x{2B820}-\\x{2CEA1}\\x{2CEB0}-\\x{2EBE0}"                            \
     "\\x{2EBF0}-\\x{2EE5D}\\x{2F800}-\\x{2FA1D}\\x{30000}-\\x{3134A}\\x{31350}-\\x{323AF}"
 
+/* What one match may take; backtracking over a whole text is far below. */
+enum { MIN_STEPS = 1000000, STEPS_A_BYTE = 100 };
+
 struct rs_regex {
     pcre2_code *fast, *full;
 };
@@ -317,8 +320,7 @@ static rs_status matcher_open(rs_matcher *matcher)
     matcher->context = pcre2_match_context_create(NULL);
     if (matcher->data == NULL || matcher->context == NULL)
         return rs_fail(RS_NO_MEMORY, "tokenizer: no memory to match a pattern");
-    /* The patterns come with the model and the texts are long: only memory may stop a match. */
-    pcre2_set_match_limit(matcher->context, UINT32_MAX);
+    /* Texts are long: a match may go as deep as memory lets it. */
     pcre2_set_depth_limit(matcher->context, UINT32_MAX);
     pcre2_set_heap_limit(matcher->context, UINT32_MAX);
     return RS_OK;
@@ -352,12 +354,17 @@ rs_status rs_regex_next(const rs_regex *regex, rs_matcher *matcher, const char *
     *found = false;
     if (matcher->data == NULL)
         RS_TRY(matcher_open(matcher));
+    /* Steps that grow with the text are fine; a pattern that takes exponentially many would never end. */
+    size_t limit = MIN_STEPS + STEPS_A_BYTE * n;
+    pcre2_set_match_limit(matcher->context, limit < UINT32_MAX ? (uint32_t)limit : UINT32_MAX);
     const pcre2_code *code = matcher->full ? regex->full : regex->fast;
     int rc = pcre2_match(code, (PCRE2_SPTR)text, n, from, PCRE2_NO_UTF_CHECK, matcher->data, matcher->context);
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
         rc = match_again(code, matcher, (PCRE2_SPTR)text, n, from);
     if (rc == PCRE2_ERROR_NOMATCH)
         return RS_OK;
+    if (rc == PCRE2_ERROR_MATCHLIMIT)
+        return rs_fail(RS_INVALID, "tokenizer: a pre_tokenizer pattern takes more than %zu steps at byte %zu of %zu", limit, from, n);
     if (rc < 0)
         return rs_fail(rc == PCRE2_ERROR_NOMEMORY ? RS_NO_MEMORY : RS_INTERNAL,
                        "tokenizer: pre_tokenizer pattern fails at byte %zu of %zu: PCRE2 error %d", from, n, rc);
