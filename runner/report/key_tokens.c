@@ -22,6 +22,8 @@ void rs_key_tokens_free(rs_key_tokens *keys)
 
 static void add_text(rs_key_text *text, const rs_record *record)
 {
+    if (text->is_key) /* the text stands there twice, which no run writes */
+        return;
     text->n = record->n_tokens;
     text->nll = rs_alloc((size_t)text->n, sizeof *text->nll);
     text->is_key = rs_alloc((size_t)text->n, sizeof *text->is_key);

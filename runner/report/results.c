@@ -193,6 +193,9 @@ static rs_status read_keys(rs_results *results)
         if (!results->plan.tasks[point->task].counts_keys || !rs_plan_file_is_baseline(&results->plan, point))
             continue;
         rs_point_keys keys = {.task = point->task, .context = point->context};
+        size_t there = results->first[i + 1] - results->first[i];
+        if (there < (uint64_t)point->samples || there - (uint64_t)point->samples < (uint64_t)point->extra)
+            continue; /* and a plan.json that asks for 10^18 samples gets no room for them */
         rs_key_tokens_init(&keys.tokens, point->samples, point->extra);
         key_gathering g = {.tokens = &keys.tokens};
         status = each_record(results, i, gather_keys, &g);
