@@ -32,7 +32,7 @@ typedef struct replica {
     double cost;  /* of what it holds */
     double since; /* when it began to work on what it holds: the last record, or the hand that ended its idling */
     double done, busy;
-    double speed;
+    double rate;   /* cost a second; 0: not known */
     list given;    /* what it was given and may still hold, oldest first */
     int64_t alone; /* of these, without a record and held by it alone */
 } replica;
@@ -48,8 +48,9 @@ struct rs_schedule {
     int64_t n_items, cap;
     int64_t n_open;    /* without a record */
     double left;       /* their cost */
-    double speeds;     /* sum over replicas */
-    double done, busy; /* sums over replicas: the mean rate */
+    double done, busy; /* sums over replicas */
+    double rates;      /* sum of those that are known */
+    int n_known;
 };
 
 /* --- opening --- */
@@ -94,10 +95,9 @@ rs_schedule *rs_schedule_open(const rs_unit_cost *costs, int64_t n_points, int r
     rs_schedule *s = rs_alloc(1, sizeof *s);
     s->n_points = n_points;
     s->n_replicas = replicas;
-    s->speeds = replicas;
     s->replicas = rs_alloc((size_t)replicas, sizeof *s->replicas);
     for (int i = 0; i < replicas; i++)
-        s->replicas[i] = (replica){.speed = 1, .given = {NONE, NONE}};
+        s->replicas[i] = (replica){.given = {NONE, NONE}};
     make_kinds(s, costs);
     return s;
 }
@@ -168,42 +168,47 @@ static kind *next_kind(rs_schedule *s, double limit)
     return NULL;
 }
 
-/* --- speeds --- */
+/* --- rates --- */
 
-/* Relative to the mean. The first records say little, as what is under way is not in them: they are weighed against the mean. */
+/* The first records say little, as what is under way is not in them: they are weighed against the mean. */
 static void learn(rs_schedule *s, replica *r, double cost, double now)
 {
-    const double widest = 16;
-    double busy = now > r->since ? now - r->since : 0;
+    double spent = now > r->since ? now - r->since : 0;
     r->since = now;
     r->done += cost;
-    r->busy += busy;
+    r->busy += spent;
     s->done += cost;
-    s->busy += busy;
+    s->busy += spent;
     if (!(s->busy > 0))
         return;
-    double speed = (r->done + cost) / (r->busy * s->done / s->busy + cost);
-    speed = fmin(widest, fmax(1 / widest, speed));
-    s->speeds += speed - r->speed;
-    r->speed = speed;
+    s->n_known += r->rate == 0;
+    s->rates -= r->rate;
+    r->rate = (r->done + cost) / (r->busy + cost * s->busy / s->done);
+    s->rates += r->rate;
 }
 
-static double seconds_of(const rs_schedule *s, const replica *r, double cost)
+/* Of all replicas, where those that have returned nothing are like the others. */
+static double mean_rate(const rs_schedule *s)
 {
-    return cost * s->busy / (s->done * r->speed);
+    return s->n_known > 0 ? s->rates / s->n_known : 1;
+}
+
+static double rate_of(const rs_schedule *s, const replica *r)
+{
+    return r->rate > 0 ? r->rate : mean_rate(s);
 }
 
 /* What it would do of all that is not done if all ended together. */
 static double share(const rs_schedule *s, const replica *r)
 {
-    return s->left * r->speed / s->speeds;
+    return s->left * rate_of(s, r) / (mean_rate(s) * s->n_replicas);
 }
 
 /* Seconds until the replica will probably have done what it holds; when that is overdue, as long again as it has taken. */
 static double rest_of(const rs_schedule *s, const replica *r, double now)
 {
     double waited = now - r->since;
-    return r->held > 0 ? fmax(seconds_of(s, r, r->cost) - waited, waited) : 0;
+    return r->held > 0 ? fmax(r->cost / rate_of(s, r) - waited, waited) : 0;
 }
 
 /* The dearest unit for an idle replica. One above its share makes it end last: better it leaves such a unit to one that is faster by enough
@@ -214,8 +219,9 @@ static double most_for_idle(const rs_schedule *s, const replica *r, double now)
     double most = INFINITY;
     for (int i = 0; i < s->n_replicas; i++) {
         const replica *other = &s->replicas[i];
-        if (other->joined && other->speed > clearly * r->speed)
-            most = fmin(most, rest_of(s, other, now) / (seconds_of(s, r, 1) - seconds_of(s, other, 1)));
+        double its = rate_of(s, other), mine = rate_of(s, r);
+        if (other->joined && its > clearly * mine)
+            most = fmin(most, rest_of(s, other, now) / (1 / mine - 1 / its));
     }
     return fmax(most, share(s, r));
 }
@@ -273,9 +279,9 @@ static replica *latest(const rs_schedule *s, double now, double *rest)
 static int64_t take_late(rs_schedule *s, replica *r, double now, rs_unit *units)
 {
     double rest;
-    replica *holder = s->done > 0 ? latest(s, now, &rest) : NULL;
+    replica *holder = s->n_known > 0 ? latest(s, now, &rest) : NULL;
     int64_t ticket = holder ? last_alone(s, holder) : NONE;
-    if (ticket == NONE || seconds_of(s, r, kind_of(s, ticket)->cost.seconds) >= rest)
+    if (ticket == NONE || kind_of(s, ticket)->cost.seconds / rate_of(s, r) >= rest)
         return 0;
     s->items[ticket].twice = true;
     holder->alone--;
