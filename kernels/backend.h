@@ -48,6 +48,7 @@ typedef struct rs_backend_options {
 
 typedef struct rs_device_memory {
     size_t total_bytes, free_bytes; /* of the device; the backend's arena counts as free where it is unused */
+    unsigned char id[16];           /* tells it from the host's other devices, in every process; zeros: it is the host itself */
 } rs_device_memory;
 
 /* Shape of one rank's part of the model, fixed at open. */

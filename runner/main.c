@@ -29,16 +29,6 @@ static int result_code(rs_run_result result)
     return result == RS_RUN_STOPPED ? EXIT_RESUMABLE : result == RS_RUN_FAILED_POINTS ? EXIT_FAILED_POINTS : EXIT_DONE;
 }
 
-/* The rank that a launcher says this process will have, before MPI is started: so that a usage error is printed once. NULL: no launcher. */
-static const char *launch_rank(void)
-{
-    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"};
-    const char *rank = NULL;
-    for (size_t i = 0; rank == NULL && i < sizeof names / sizeof *names; i++)
-        rank = getenv(names[i]);
-    return rank;
-}
-
 static int fail(rs_status status)
 {
     fprintf(stderr, "ropesweep: %s\n", rs_error_message());
@@ -67,13 +57,16 @@ static bool computes(rs_command command)
     return command == RS_COMMAND_RUN || command == RS_COMMAND_REPORT || command == RS_COMMAND_COMPARE || command == RS_COMMAND_MERGE;
 }
 
-static int run(const rs_options *options, int *argc, char ***argv)
+static int run(rs_options *options, const rs_launch *launch, int *argc, char ***argv)
 {
     rs_comm *world = NULL;
     rs_run_result result = RS_RUN_COMPLETE;
     bool speaks = true;
-    rs_status status = RS_OK;
-    if (launch_rank())
+    rs_status status = rs_launch_check_before(launch);
+    options->run.launch = launch;
+    if (status != RS_OK)
+        speaks = launch->rank == 0;
+    else if (launch->launcher)
         status = rs_comm_world_open(argc, argv, &world);
     else /* a lone process needs no MPI, nor the daemon that Open MPI would fork for it */
         world = rs_comm_local_open();
@@ -130,15 +123,16 @@ int main(int argc, char **argv)
 {
     rs_options options;
     rs_status status = rs_options_parse(argc, argv, &options);
-    int code = EXIT_DONE, rank = launch_rank() ? atoi(launch_rank()) : 0;
+    rs_launch launch = rs_launch_find();
+    int code = EXIT_DONE;
     rs_log_set_level(options.log_level);
     if (status == RS_OK && computes(options.command))
         bound_spinning(argv);
     if (status != RS_OK)
-        code = usage_error(status, rank);
+        code = usage_error(status, launch.rank);
     else if (options.command == RS_COMMAND_RUN)
-        code = run(&options, &argc, &argv);
-    else if (rank == 0)
+        code = run(&options, &launch, &argc, &argv);
+    else if (launch.rank == 0)
         code = answer(&options);
     if (argc == 1) /* nothing was asked: the help is an answer, but scripts should see that nothing ran */
         code = EXIT_CORRECT;

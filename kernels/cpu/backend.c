@@ -96,6 +96,7 @@ static const char *cpu_describe(int device)
 static rs_status cpu_memory(int device, rs_device_memory *out)
 {
     (void)device;
+    *out = (rs_device_memory){0};
     rs_machine_memory(&out->total_bytes, &out->free_bytes);
     return RS_OK;
 }

@@ -70,6 +70,7 @@ static rs_status cuda_memory(int device, rs_device_memory *out)
     rs_cuda_facts facts;
     RS_TRY(rs_cuda_driver_table.facts(device, &facts));
     *out = (rs_device_memory){.total_bytes = facts.total_bytes, .free_bytes = usable(&facts)};
+    memcpy(out->id, facts.uuid, sizeof out->id);
     for (const rs_backend *b = open_backends; b; b = b->next)
         if (b->device == device)
             out->free_bytes += b->arena.free;

@@ -25,6 +25,7 @@ typedef struct rs_cuda_facts {
     char software[96]; /* "driver 13.0, runtime 13.0, cuBLASLt 13.1.0" */
     int major, minor;  /* compute capability */
     int multiprocessors;
+    unsigned char uuid[16];
     size_t total_bytes, free_bytes; /* now */
     bool hopper_kernels;            /* compute capability 9.0, and built with them */
 } rs_cuda_facts;

@@ -76,6 +76,7 @@ static rs_status cuda_facts(int device, rs_cuda_facts *facts)
     facts->major = properties.major;
     facts->minor = properties.minor;
     facts->multiprocessors = properties.multiProcessorCount;
+    memcpy(facts->uuid, properties.uuid.bytes, sizeof facts->uuid);
 #ifdef RS_CUDA_WITH_HOPPER
     facts->hopper_kernels = properties.major == 9 && properties.minor == 0;
 #endif

@@ -2,18 +2,17 @@
 
 #include <inttypes.h>
 #include <limits.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "engine/dispatch.h"
+#include "engine/place.h"
 #include "engine/replica.h"
 #include "engine/stop.h"
 #include "model/tokenizer.h"
@@ -23,7 +22,7 @@
 #include "report/report.h"
 
 /* After a stop, replicas finish their step; past this the job is ended. Slurm's default wait after SIGTERM is 30 s. */
-enum { GRACE_SECONDS = 20, HOST_BYTES = 64, TABLE_WIDTH = 120 };
+enum { GRACE_SECONDS = 20, TABLE_WIDTH = 120 };
 
 typedef struct run {
     rs_comm *world, *group, *messages;
@@ -35,7 +34,8 @@ typedef struct run {
     rs_tensor_store *store;
     rs_plan *plan;
     const rs_backend_ops *ops;
-    int device;
+    int device, n_threads;
+    double available; /* bytes of the device's memory that this rank may take */
     rs_memory_plan memory;
     rs_transformer *transformer;
     /* rank 0 only */
@@ -221,49 +221,78 @@ static rs_status prepare_output(run *r)
 
 /* --- phase 3: the work --- */
 
-static int count_threads(const run *r, int local_size)
-{
-    int asked = (int)rs_param_number(&r->config->parallel, "threads");
-    cpu_set_t set;
-    if (asked > 0 || sched_getaffinity(0, sizeof set, &set) != 0)
-        return asked > 0 ? asked : 1;
-    int mine = CPU_COUNT(&set), machine = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    /* A launcher that binds gives each rank its own cores; one that does not leaves them all to share. */
-    int n = mine < machine ? mine : mine / local_size;
-    return n > 0 ? n : 1;
-}
-
-/* The backend, this rank's device of it, and what of the device's memory this rank may take. */
-static rs_status choose_device(run *r, double *available)
+/* This rank's cores, its backend and its device of that. */
+static rs_status choose_place(run *r, rs_rank_place *mine, rs_device_memory *memory)
 {
     int local_rank, local_size, n;
     const char *why;
-    rs_device_memory memory;
     RS_TRY(rs_comm_local(r->world, &local_rank, &local_size));
+    RS_TRY(rs_launch_check(r->options->launch, rs_comm_size(r->world), local_rank));
+    RS_TRY(rs_place_find(mine));
     RS_TRY(rs_backend_find(r->options->backend, &r->ops));
     RS_TRY(r->ops->devices(&n, &why));
     r->device = local_rank % n;
-    int sharers = (local_size - r->device + n - 1) / n;
-    RS_TRY(r->ops->memory(r->device, &memory));
-    if (!r->ops->kind->host_memory && sharers > 1 && local_rank == r->device)
-        rs_warn("%d ranks share device %d of this host: they wait for each other", sharers, r->device);
-    double asked = rs_param_number(&r->config->parallel, "memory") * RS_GIB;
-    *available = asked > 0 ? asked : (double)memory.free_bytes / sharers;
+    RS_TRY(r->ops->memory(r->device, memory));
+    mine->asked = (int32_t)rs_param_number(&r->config->parallel, "threads");
+    memcpy(mine->device_id, memory->id, sizeof mine->device_id);
     return RS_OK;
+}
+
+static void list_hosts(run *r, const rs_rank_place *all, int n)
+{
+    r->facts.hosts = rs_alloc((size_t)n, sizeof *r->facts.hosts);
+    for (int i = 0; i < n; i++) {
+        bool known = false;
+        for (int j = 0; j < r->facts.n_hosts; j++)
+            known = known || strcmp(r->facts.hosts[j], all[i].host) == 0;
+        if (!known)
+            r->facts.hosts[r->facts.n_hosts++] = rs_strdup(all[i].host);
+    }
+}
+
+/* Rank 0 says what there is to say of all. */
+static void note_places(const run *r, const rs_rank_place *all, int n)
+{
+    rs_text notes = {0};
+    rs_place_notes(all, n, r->options->launch->launcher, &notes);
+    for (char *line = notes.data, *end; line && (end = strchr(line, '\n')); line = end + 1) {
+        *end = '\0';
+        rs_warn("%s", line);
+    }
+    rs_text_free(&notes);
+    for (int i = 0; i < n && rs_log_get_level() >= RS_LOG_VERBOSE; i++)
+        rs_debug("rank %d: %s, %d threads", i, all[i].host, rs_place_threads(all, n, i));
+}
+
+/* Where every rank computes, and what of the device's memory this one may take. */
+static rs_status find_places(run *r)
+{
+    rs_rank_place mine;
+    rs_device_memory memory;
+    int size = rs_comm_size(r->world), rank = rs_comm_rank(r->world);
+    RS_TRY(agree(r, choose_place(r, &mine, &memory)));
+    rs_rank_place *all = rs_alloc((size_t)size, sizeof *all);
+    rs_status status = rs_comm_gather(r->world, &mine, sizeof mine, all);
+    if (status == RS_OK) {
+        double asked = rs_param_number(&r->config->parallel, "memory") * RS_GIB;
+        r->n_threads = rs_place_threads(all, size, rank);
+        r->available = asked > 0 ? asked : (double)memory.free_bytes / rs_place_sharers(all, size, rank);
+        list_hosts(r, all, size);
+        if (rank == 0)
+            note_places(r, all, size);
+    }
+    free(all);
+    return status;
 }
 
 /* Before a weight is read: does everything fit? */
 static rs_status plan_memory(run *r)
 {
-    double available;
-    RS_TRY(choose_device(r, &available));
-    return rs_memory_plan_make(r->plan, r->ops->kind, available, &r->memory);
+    return rs_memory_plan_make(r->plan, r->ops->kind, r->available, &r->memory);
 }
 
 static rs_status open_model(run *r)
 {
-    int local_rank, local_size;
-    RS_TRY(rs_comm_local(r->world, &local_rank, &local_size));
     rs_transformer_options options = {
         .device = r->device,
         .arena_bytes = r->memory.arena_bytes,
@@ -271,14 +300,10 @@ static rs_status open_model(run *r)
         .comm_timeout = rs_param_number(&r->config->parallel, "comm_timeout"),
         .world = r->world,
         .dtype = strcmp(rs_param_string(&r->config->model, "dtype"), "bf16") == 0 ? RS_BF16 : RS_F32,
-        .n_threads = count_threads(r, local_size),
+        .n_threads = r->n_threads,
         .max_rows = (int64_t)rs_param_number(&r->config->parallel, "batch_tokens"),
         .deterministic = rs_param_number(&r->config->parallel, "deterministic") != 0,
     };
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    if ((long)options.n_threads * local_size > cores)
-        rs_warn("%d ranks x %d threads on this host's %ld cores: they wait for each other", local_size, options.n_threads, cores);
-    rs_debug("rank %d: %d threads", rs_comm_rank(r->world), options.n_threads);
     RS_TRY(rs_transformer_open(&r->model, r->store, r->ops, r->group, &options, &r->transformer));
     if (!options.deterministic)
         return RS_OK;
@@ -326,31 +351,12 @@ static rs_status on_stop(void *context)
     return write_reports(r, &summary, NULL);
 }
 
-static rs_status collect_hosts(run *r)
-{
-    int size = rs_comm_size(r->world);
-    char mine[HOST_BYTES] = "", *all = rs_alloc((size_t)size, HOST_BYTES);
-    gethostname(mine, sizeof mine - 1);
-    mine[strcspn(mine, ".")] = '\0';
-    rs_status status = rs_comm_gather(r->world, mine, sizeof mine, all);
-    r->facts.hosts = rs_alloc((size_t)size, sizeof *r->facts.hosts);
-    for (int i = 0; i < size; i++) {
-        bool known = false;
-        for (int j = 0; j < r->facts.n_hosts; j++)
-            known = known || strcmp(r->facts.hosts[j], all + i * HOST_BYTES) == 0;
-        if (!known)
-            r->facts.hosts[r->facts.n_hosts++] = rs_strdup(all + i * HOST_BYTES);
-    }
-    r->facts.peak_rss_bytes = rs_alloc((size_t)size, sizeof *r->facts.peak_rss_bytes);
-    free(all);
-    return status;
-}
-
 static rs_status collect_memory(run *r)
 {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     double mine = (double)usage.ru_maxrss * 1024.0;
+    r->facts.peak_rss_bytes = rs_alloc((size_t)rs_comm_size(r->world), sizeof *r->facts.peak_rss_bytes);
     return rs_comm_gather(r->world, &mine, sizeof mine, r->facts.peak_rss_bytes);
 }
 
@@ -479,8 +485,8 @@ static rs_status run_phases(run *r, rs_run_result *result)
     r->replicas = rs_comm_size(r->world) / r->tensor;
     RS_TRY(agree(r, open_plan(r)));
     rs_plan_deal(r->plan, r->options->shard, r->options->n_shards);
+    RS_TRY(find_places(r));
     RS_TRY(agree(r, plan_memory(r)));
-    RS_TRY(collect_hosts(r));
     rs_stop_install();
     RS_TRY(prepare_output(r));
     r->facts.ranks = rs_comm_size(r->world);

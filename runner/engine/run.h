@@ -7,6 +7,7 @@
 
 #include "base/status.h"
 #include "config/config.h"
+#include "engine/launch.h"
 #include "model/model.h"
 #include "model/tokenizer.h"
 #include "sharding/comm.h"
@@ -20,6 +21,7 @@ typedef struct rs_run_options {
     int64_t limit;       /* --limit: samples a point at most; 0: no limit */
     const char *backend; /* --backend; NULL: the best there is */
     int shard, n_shards; /* --shard I/N; 0/1: all */
+    const rs_launch *launch;
 } rs_run_options;
 
 typedef enum rs_run_result { RS_RUN_COMPLETE, RS_RUN_FAILED_POINTS, RS_RUN_STOPPED } rs_run_result;

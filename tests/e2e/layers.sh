@@ -15,6 +15,7 @@ only_in() { # pattern, what it is, files that may have it (a regular expression)
 only_in '#include [<"]mpi\.h' 'mpi.h' 'sharding/comm_mpi\.c'
 only_in '#include [<"]yaml\.h' 'yaml.h' 'runner/config/.*|runner/report/.*'
 only_in '#include [<"](dnnl|oneapi)' 'oneDNN' 'kernels/cpu/.*'
+only_in '#include [<"]hwloc' 'hwloc.h' 'runner/engine/place\.c'
 only_in '#include [<"]nccl\.h' 'nccl.h' 'sharding/comm_nccl\.c'
 only_in '#include [<"]cu(da|blas)' 'CUDA' 'kernels/cuda/.*|sharding/comm_nccl\.c'
 only_in '(^|[^a-z_])exit\(' 'exit()' 'runner/main\.c'

@@ -77,7 +77,7 @@ static rs_status fake_facts(int number, rs_cuda_facts *facts)
     const size_t total = (size_t)8 << 30;
     (void)number;
     *facts = (rs_cuda_facts){
-        .name = "fibers", .software = "fake driver", .major = 8, .multiprocessors = 2, .total_bytes = total, .free_bytes = total};
+        .name = "fibers", .software = "fake driver", .major = 8, .multiprocessors = 2, .uuid = {1}, .total_bytes = total, .free_bytes = total};
     for (int i = 0; i < MOST_BLOCKS; i++)
         if (device.blocks[i].data && !device.blocks[i].pinned)
             facts->free_bytes -= device.blocks[i].bytes;

@@ -85,6 +85,7 @@ static void test_memory(void **state)
     (void)state;
     assert_int_equal(ops->memory(0, &before), RS_OK);
     assert_true(before.free_bytes < before.total_bytes - ((size_t)512 << 20));
+    assert_int_equal(before.id[0], 1); /* the fake's */
     rs_backend_options options = options_of(0);
     assert_int_equal(ops->open(&shape, &options, &b), RS_OK);
     assert_true(b->arena.total >= before.free_bytes);

@@ -9,14 +9,14 @@ from harness import expect
 SRUN = ["srun", "-N2", "--ntasks-per-node=2"]
 
 
-def srun(cluster, folder, *more):
+def srun(cluster, folder, *more, options=(), config="sweep.yaml"):
     environment = {"SLURM_CONF": cluster.environment["SLURM_CONF"], "OMPI_MCA_btl_tcp_if_include": "lo"}
-    return h.start(["sweep.yaml", "-q", *more], SRUN, folder, environment)
+    return h.start([config, *more], [*SRUN, *options], folder, environment)
 
 
 def completes(cluster, reference):
     folder = c.sweep_folder()
-    result = h.wait(srun(cluster, folder), 120)
+    result = h.wait(srun(cluster, folder, "-q"), 120)
     expect(result.code == 0, "not exit code 0", result)
     run = h.report(os.path.join(folder, "out"))["run"]
     expect(sorted(run["hosts"]) == list(c.NODES) and (run["ranks"], run["tensor"]) == (4, 2), "hosts and ranks", json.dumps(run))
@@ -25,7 +25,7 @@ def completes(cluster, reference):
 
 def bad_config(cluster):
     folder = c.sweep_folder()
-    result = h.wait(srun(cluster, folder, "--set", "parallel.tensor=3"), 60)
+    result = h.wait(srun(cluster, folder, "-q", "--set", "parallel.tensor=3"), 60)
     expect(result.code == 2, "not exit code 2", result)
     expect(result.err.count("ropesweep: ") == 1 and "tensor" in result.err, "one message", result)
 
@@ -33,7 +33,7 @@ def bad_config(cluster):
 def stops_and_goes_on(cluster, reference, name):
     """The signal reaches every rank, as before a time limit."""
     folder = c.sweep_folder()
-    process = srun(cluster, folder)
+    process = srun(cluster, folder, "-q")
     log = os.path.join(folder, "out/journal/records.log")
     h.wait_until(lambda: os.path.exists(log) and os.path.getsize(log) > 500 or process.poll() is not None, "the first records")
     job = cluster.must("squeue", "-h", "-o", "%A").split()
@@ -42,13 +42,44 @@ def stops_and_goes_on(cluster, reference, name):
     result = h.wait(process, 60)
     expect(result.code == 75, "not exit code 75", result)
     expect(h.status(os.path.join(folder, "out")) == "partial", "status is not partial")
-    result = h.wait(srun(cluster, folder), 120)
+    result = h.wait(srun(cluster, folder, "-q"), 120)
     expect(result.code == 0, "not exit code 0", result)
     h.expect_equal(h.samples(os.path.join(folder, "out")), reference, "samples.jsonl")
 
 
+def long_context(cluster):
+    """configs/long_ctx.yaml as it is, for the model, the data and the lengths: those of its sizes are not for this machine."""
+    folder = c.sweep_folder()
+    short = ["model.path=" + h.TINY_GEMMA, "sweep.context=400", "output=" + os.path.join(folder, "out"), "tasks.0.haystack=" + os.path.join(folder, "*.txt"),
+             "tasks.1.text=" + os.path.join(folder, "*.txt")]
+    result = h.wait(srun(cluster, folder, "-q", "--limit", "1", *(w for s in short for w in ("--set", s)), config=os.path.join(h.SOURCE, "configs/long_ctx.yaml")), 120)
+    expect(result.code == 0, "not exit code 0", result)
+    run = h.report(os.path.join(folder, "out"))["run"]
+    expect((run["ranks"], run["tensor"]) == (4, 2), "ranks", json.dumps(run))
+
+
+def takes_its_cores(cluster, binding, threads, warnings):
+    """Two ranks on each node of two cores, which are this machine's: of its own, or all."""
+    folder = c.sweep_folder()
+    result = h.wait(srun(cluster, folder, "-v", "--limit", "1", "--set", "parallel.threads=0", options=[f"--cpu-bind={binding}"]), 60)
+    for rank in range(4):
+        expect(f"rank {rank}: n{rank // 2 + 1}, {threads} threads\n" in result.err, f"rank {rank}", result)
+    expect(len(result.lines("warning: ")) == warnings, "warnings", result)
+
+
+def strangers(cluster):
+    """Tasks that MPI does not join are told so, once."""
+    result = h.wait(srun(cluster, c.sweep_folder(), options=["--mpi=none"]), 60)
+    expect(result.code == 2, "not exit code 2", result)
+    expect(result.err.count("ropesweep: ") == 1 and "srun --mpi=pmix" in result.err, "one message", result)
+
+
 def tests(suite, cluster, reference):
     suite.case("two nodes, tensor 2: the samples of one process", completes, cluster, reference)
+    suite.case("configs/long_ctx.yaml under a plain srun", long_context, cluster)
+    suite.case("ranks that are bound", takes_its_cores, cluster, "cores", 1, 0)
+    suite.case("ranks that are not bound divide the node", takes_its_cores, cluster, "none", 1, 1)
+    suite.case("srun without PMIx", strangers, cluster)
     suite.case("a wrong config is said once", bad_config, cluster)
     for name in ("TERM", "USR1"):
         suite.case(f"scancel -s {name}, then again", stops_and_goes_on, cluster, reference, name)
