@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/pulse.h"
+
 static float from_bf16(uint16_t bits)
 {
     uint32_t word = (uint32_t)bits << 16;
@@ -25,6 +27,7 @@ static float from_f16(uint16_t bits)
 
 void rs_slice_row(const rs_slice *slice, int64_t row, float *out)
 {
+    rs_pulse_tick();
     /* A tensor of a mapped file need not be aligned to its elements. */
     const char *from = (const char *)slice->data + (size_t)(row * slice->stride) * (slice->dtype == RS_F32 ? 4 : 2);
     if (slice->dtype == RS_F32) {

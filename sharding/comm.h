@@ -4,6 +4,7 @@
  *
  * Threads: collectives on one communicator are called by one thread at a time, in the same order on every rank; at the same time other
  * threads may use other communicators, and any thread may send, receive and poll on any of them.
+ * While a call waits for other ranks the thread's pulse (base/pulse.h) says so.
  * Failures: every function names the operation, the rank and the library's reason; RS_INTERNAL. A rank whose collective failed cannot
  * tell the others: it calls rs_comm_abort. */
 #ifndef RS_SHARDING_COMM_H
@@ -23,9 +24,11 @@ rs_status rs_comm_world_open(int *argc, char ***argv, rs_comm **out);
 rs_comm *rs_comm_local_open(void);
 /* Ranks with equal colour (0 or more) form one communicator, ordered by rank. Collective. Messages of one are not seen on the other. */
 rs_status rs_comm_split(rs_comm *comm, int colour, rs_comm **out);
-/* Frees; for the world: finalises MPI (collective; communicators split from it are closed before). NULL is fine. */
+/* Frees; for the world: finalises MPI (collective; communicators split from it are closed before; where that hangs the process ends 40 s
+ * later). NULL is fine. */
 void rs_comm_close(rs_comm *comm);
-/* Ends every rank of the job at once with this exit code. Does not return. */
+/* Ends every rank of the job at once with this exit code, and this process within 5 s whatever MPI does. The caller has said why on stderr.
+ * Does not return. */
 void rs_comm_abort(rs_comm *world, int exit_code) __attribute__((noreturn));
 
 int rs_comm_rank(const rs_comm *comm);

@@ -16,7 +16,8 @@ enum {
     SUM_TAG = 32767,          /* above every caller's, whose receives must not take a sum's messages */
     PIECE = 1 << 30,          /* bytes of one broadcast: counts of MPI-3 are ints */
     BLOCK_PIECE = 1 << 24,    /* bytes of a block that one exchange moves, for the same reason: there are as many blocks as ranks */
-    MAX_LAUNCHED = 1 << 20    /* ranks: bounds a number read from the environment */
+    MAX_LAUNCHED = 1 << 20,   /* ranks: bounds a number read from the environment */
+    FINALIZE_SECONDS = 40     /* it waits for every rank, also for one that died in it */
 };
 
 typedef struct comm_mpi {
@@ -105,10 +106,12 @@ static rs_status mpi_split(rs_comm *comm, int colour, rs_comm **out)
 static void mpi_close(rs_comm *comm)
 {
     comm_mpi *self = (comm_mpi *)comm;
-    if (self->world)
+    if (self->world) {
+        rs_comm_end_within(FINALIZE_SECONDS, 1);
         MPI_Finalize();
-    else
+    } else {
         MPI_Comm_free(&self->handle);
+    }
     free(self->scratch);
     free(self->counts);
     free(self);

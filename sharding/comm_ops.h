@@ -25,4 +25,8 @@ struct rs_comm {
     int rank, size;
 };
 
+/* MPI may hang where a peer is gone, whatever it was asked for: past these seconds the process ends itself with this exit code. Called
+ * once, when nothing is left but to end. */
+void rs_comm_end_within(unsigned seconds, int exit_code);
+
 #endif

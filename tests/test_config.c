@@ -98,6 +98,7 @@ static void test_defaults(void **state)
     assert_int_equal(rs_param_number(&config->parallel, "deterministic"), 1);
     assert_string_equal(rs_param_string(&config->parallel, "comm"), "auto");
     assert_true(rs_param_number(&config->parallel, "comm_timeout") == 60);
+    assert_true(rs_param_number(&config->parallel, "heartbeat") == 45);
     assert_int_equal(config->n_tasks, 1);
     assert_string_equal(rs_param_string(&config->tasks[0].common, "label"), "passkey");
     assert_int_equal(rs_param_number(&config->tasks[0].common, "samples"), 100);

@@ -97,6 +97,8 @@ static const wrong sections[] = {
     {MODEL SWEEP TASKS "parallel: {deterministic: 'true'}\n", "4:27", {"true or false ('true')"}},
     {MODEL SWEEP TASKS "parallel: {comm: ncl}\n", "4:18", {"comm", "('ncl'), did you mean 'nccl'?"}},
     {MODEL SWEEP TASKS "parallel: {comm_timeout: 0}\n", "4:26", {"comm_timeout must be between 1 and 86400, not 0"}},
+    {MODEL SWEEP TASKS "parallel: {heartbeat: 86401}\n", "4:23", {"heartbeat must be between 0 and 86400, not 86401"}},
+    {MODEL SWEEP TASKS "parallel: {heartbeat: 0.5}\n", "4:23", {"heartbeat", "whole number"}},
     {MODEL SWEEP TASKS "parallel: {comm_timeout: .inf}\n", "4:26", {"comm_timeout"}},
     {MODEL SWEEP TASKS "parallel: {thread: 1}\n", "4:12", {"did you mean 'threads'?"}},
     {MODEL SWEEP TASKS "parallel: 4\n", "4:11", {"parallel must be a map ('4')"}},

@@ -110,7 +110,10 @@ static int close_setup(void **state)
     return 0;
 }
 
-static found run(const setup *s, int caches, int64_t longest_kv)
+enum { NEVER = -1 };
+
+/* wind_down: after so many steps. */
+static found run_until(const setup *s, int caches, int64_t longest_kv, int wind_down)
 {
     found f = {0};
     rs_backend_ops ops = rs_backend_cpu;
@@ -131,13 +134,22 @@ static found run(const setup *s, int caches, int64_t longest_kv)
     for (int64_t i = 0; i < SAMPLES; i++)
         rs_worker_add(worker, &(rs_unit){.doc_id = i}, 1);
     for (int steps = 0; !rs_worker_idle(worker); steps++) {
-        must(rs_worker_step(worker));
+        if (steps == wind_down)
+            rs_worker_wind_down(worker);
+        if (!rs_worker_idle(worker))
+            must(rs_worker_step(worker));
         assert_true(steps < 100);
     }
     rs_worker_close(worker);
     rs_transformer_close(transformer);
-    assert_int_equal(f.n, SAMPLES);
     assert_int_equal(open_caches, 0);
+    return f;
+}
+
+static found run(const setup *s, int caches, int64_t longest_kv)
+{
+    found f = run_until(s, caches, longest_kv, NEVER);
+    assert_int_equal(f.n, SAMPLES);
     return f;
 }
 
@@ -169,12 +181,25 @@ static void whole_texts(void **state)
         assert_true(layers.nll[i] > 0 && layers.nll[i] == steps.nll[i]);
 }
 
+/* A step has room for one text and a part of the next: these two end, the two that have not begun are given up. */
+static void winds_down(void **state)
+{
+    found whole = run(*state, SAMPLES, 1000), some = run_until(*state, SAMPLES, 1000, 1);
+    assert_int_equal(some.n, 2);
+    for (int i = 0; i < SAMPLES; i++)
+        assert_true(some.nll[i] == (i < 2 ? whole.nll[i] : 0));
+    assert_int_equal(run_until(*state, SAMPLES, 1000, 0).n, 0); /* nothing has begun before the first step */
+    assert_int_equal(run_until(*state, 1, 1000, 1).n, 1);       /* the others wait for room */
+    assert_int_equal(run_until(*state, SAMPLES, 1, 1).n, 1);    /* layer by layer, one after the other */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_after_the_other),
         cmocka_unit_test(fails_and_goes_on),
         cmocka_unit_test(whole_texts),
+        cmocka_unit_test(winds_down),
     };
     return cmocka_run_group_tests(tests, open_setup, close_setup);
 }

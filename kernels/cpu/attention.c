@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "base/pulse.h"
 #include "kernels/cpu/cpu.h"
 
 typedef struct task_list {
@@ -137,8 +138,10 @@ rs_status rs_cpu_attention(rs_backend *backend, int layer, void *out)
         tasks.first[s + 1] = tasks.first[s] + tasks.tiles[s] * backend->shape.kv_heads;
     }
 #pragma omp parallel for num_threads(backend->n_threads) schedule(dynamic, 1)
-    for (int64_t number = 0; number < tasks.first[n_sequences]; number++)
+    for (int64_t number = 0; number < tasks.first[n_sequences]; number++) {
+        rs_pulse_tick();
         run_task(backend, layer, &tasks, n_sequences, number, out);
+    }
     free(tasks.first);
     free(tasks.tiles);
     return RS_OK;

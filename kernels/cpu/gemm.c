@@ -12,6 +12,7 @@
 #include <dnnl.h>
 
 #include "base/memory.h"
+#include "base/pulse.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/gemm.h"
 
@@ -210,6 +211,7 @@ static dnnl_status_t run(const rs_gemm *gemm, int64_t rows, int64_t k, int64_t n
 {
     size_t element = gemm->bf16 ? 2 : 4;
     while (rows > 0) {
+        rs_pulse_tick();
         const product *p = product_find(gemm, height_below(rows), k, n);
         dnnl_memory_t *memory = p->memories + (ptrdiff_t)thread * 4;
         dnnl_memory_set_data_handle(memory[0], (void *)(uintptr_t)a);
@@ -437,6 +439,7 @@ rs_status rs_gemm_tile(const rs_backend *backend, const rs_matrix *w, const void
     int64_t columns = panel_columns(w, panel);
     const char *packed = w->data + (size_t)panel * w->panel_bytes;
     if (!gemm->use_dnnl) {
+        rs_pulse_tick();
         gemm->own((const float *)a + row * w->k, w->k, (const float *)(const void *)packed, w->k, n, (int)columns, out, out_stride);
         return RS_OK;
     }

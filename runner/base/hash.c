@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "base/memory.h"
+#include "base/pulse.h"
 
 rs_digest rs_digest_of(const void *bytes, size_t n)
 {
@@ -24,6 +25,8 @@ uint64_t rs_hash64(const void *bytes, size_t n)
     return XXH3_64bits(bytes, n);
 }
 
+enum { PIECE_BYTES = 16 << 20 };
+
 struct rs_hasher {
     XXH3_state_t *state;
 };
@@ -38,7 +41,12 @@ rs_hasher *rs_hasher_open(void)
 
 void rs_hasher_update(rs_hasher *hasher, const void *bytes, size_t n)
 {
-    XXH3_128bits_update(hasher->state, bytes, n);
+    const char *from = bytes;
+    for (size_t piece; n > 0; from += piece, n -= piece) {
+        piece = n < PIECE_BYTES ? n : PIECE_BYTES;
+        XXH3_128bits_update(hasher->state, from, piece);
+        rs_pulse_tick(); /* a mapped file may lie behind a slow network */
+    }
 }
 
 rs_digest rs_hasher_close(rs_hasher *hasher)

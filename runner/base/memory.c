@@ -6,8 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pulse.h"
+
+/* Whoever asks for memory gets on: most of what takes long outside the kernels does. */
 static void *need(void *pointer)
 {
+    rs_pulse_tick();
     if (pointer == NULL) {
         fputs("ropesweep: out of memory\n", stderr);
         abort();

@@ -20,7 +20,8 @@ const char rs_help_text[] = "usage: ropesweep CONFIG.yaml [options]            r
                             "  -o, --output DIR   output folder            --set KEY=VALUE   override, e.g. model.dtype=fp32\n"
                             "  --fresh            move old results aside   --limit N         at most N samples a point\n"
                             "  --shard I/N        part I of N, from 0      --backend NAME    cpu or cuda; default: a GPU if any\n"
-                            "  -q, -v             less, more to read       --version, --help\n"
+                            "  --grace SECONDS    to stop in; default 20   -q, -v            less, more to read\n"
+                            "  --version, --help\n"
                             "\n"
                             "The same command again finishes what is missing. Exit codes: 0 all points done, 1 internal error,\n"
                             "2 something to correct, 3 finished with failed points, 4 a gate failed, 75 stopped, can be resumed.\n";
@@ -54,11 +55,13 @@ static const struct {
     const char *name, *in;
     bool has_value;
 } known[] = {
-    {"--output", "rmC", true}, {"-o", "rmC", true},       {"--set", "rpc", true},  {"--fresh", "r", false},   {"--limit", "rpc", true},
-    {"--shard", "rp", true},   {"--backend", "rp", true}, {"--gate", "C", true},   {"--ranks", "p", true},    {"--format", "R", true},
-    {"-q", "*", false},        {"-v", "*", false},        {"--quiet", "*", false}, {"--verbose", "*", false}, {"--help", "*", false},
-    {"-h", "*", false},        {"--version", "*", false},
+    {"--output", "rmC", true}, {"-o", "rmC", true},       {"--set", "rpc", true},    {"--fresh", "r", false}, {"--limit", "rpc", true},
+    {"--shard", "rp", true},   {"--backend", "rp", true}, {"--gate", "C", true},     {"--ranks", "p", true},  {"--format", "R", true},
+    {"--grace", "r", true},    {"-q", "*", false},        {"-v", "*", false},        {"--quiet", "*", false}, {"--verbose", "*", false},
+    {"--help", "*", false},    {"-h", "*", false},        {"--version", "*", false},
 };
+/* Slurm's default wait between SIGTERM and SIGKILL is 30 s. */
+enum { GRACE_SECONDS = 20 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands, N_KNOWN = sizeof known / sizeof *known };
 
 static char letter(rs_command command)
@@ -134,6 +137,9 @@ static rs_status apply(rs_options *o, const char *name, char *value)
     if (strcmp(name, "--limit") == 0) {
         RS_TRY(whole_number(name, value, 1, LONG_MAX, &n));
         o->run.limit = n;
+    } else if (strcmp(name, "--grace") == 0) {
+        RS_TRY(whole_number(name, value, 0, 86400, &n));
+        o->run.grace = (int)n;
     } else if (strcmp(name, "--ranks") == 0) {
         RS_TRY(whole_number(name, value, 1, 1000000, &n));
         o->ranks = (int)n;
@@ -206,7 +212,7 @@ static rs_status check_positional(const rs_options *o)
 
 rs_status rs_options_parse(int argc, char **argv, rs_options *o)
 {
-    *o = (rs_options){.command = RS_COMMAND_RUN, .log_level = RS_LOG_NORMAL, .run = {.n_shards = 1}};
+    *o = (rs_options){.command = RS_COMMAND_RUN, .log_level = RS_LOG_NORMAL, .run = {.n_shards = 1, .grace = GRACE_SECONDS}};
     o->positional = rs_alloc((size_t)argc, sizeof *o->positional);
     o->overrides = rs_alloc((size_t)argc, sizeof *o->overrides);
     o->owned = rs_alloc((size_t)argc, sizeof *o->owned);

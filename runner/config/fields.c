@@ -36,6 +36,8 @@ const rs_param_spec rs_config_parallel_params[] = {
      "how ranks add up what lies in GPU memory: nccl, one GPU a rank; mpi, through host memory; auto: nccl where it can"},
     {"comm_timeout", RS_PARAM_NUMBER, 1, 86400, false, NULL, "60",
      "seconds after which a stuck NCCL operation ends the run; it names the rank at fault"},
+    {"heartbeat", RS_PARAM_INT, 0, 86400, false, NULL, "45",
+     "seconds after which a silent or stuck rank ends the run; it is named, exit code 75; 0: nobody watches"},
     {"deterministic", RS_PARAM_BOOL, 0, 0, false, NULL, "true",
      "the same bits for every `tensor`, at a cost that is printed; false: sums as the ranks lie, within rounding"},
     END,

@@ -1,6 +1,7 @@
 #include "engine/dispatch.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <math.h>
 #include <pthread.h>
 #include <stddef.h>
@@ -21,6 +22,8 @@ enum {
 };
 
 typedef enum message_kind { JOIN, RECORD, DONE, ASK_STOP } message_kind;
+
+static const double LEAST_PATIENCE = 3;
 
 /* Every message to the server starts with this; a record's JSON or an error's text follows. */
 typedef struct message_head {
@@ -104,9 +107,12 @@ static rs_status begin_stop(rs_server *s)
     if (s->stopping)
         return RS_OK;
     s->stopping = true;
-    s->stop_deadline = rs_clock() + s->setup.grace_seconds;
+    s->stop_deadline = rs_clock() + s->setup.patience;
     RS_TRY(send_all(s, STOP));
-    return s->setup.on_stop(s->setup.on_stop_context);
+    rs_pulse_work("writing partial reports");
+    rs_status status = s->setup.on_stop(s->setup.on_stop_context);
+    s->stop_deadline = fmax(s->stop_deadline, rs_clock() + LEAST_PATIENCE); /* replicas may have waited for this thread meanwhile */
+    return status;
 }
 
 /* When all is done, or nothing more can be kept. */
@@ -164,6 +170,7 @@ static rs_status handle(rs_server *s, int sender, const char *data, size_t bytes
     const char *body = data + sizeof head;
     size_t n = bytes - sizeof head;
     int replica = (sender - s->setup.first_rank) / s->setup.tensor;
+    rs_pulse_work(head.kind == RECORD ? "keeping records" : "answering replicas");
     switch ((message_kind)head.kind) {
     case JOIN:
         rs_schedule_join(s->setup.schedule, replica, head.tokens, head.units);
@@ -196,6 +203,7 @@ static rs_status serve_one(rs_server *s, bool *served)
 static void *serve(void *argument)
 {
     rs_server *s = argument;
+    rs_pulse_attach(s->setup.pulse);
     while (s->replicas_done < s->setup.replicas) {
         bool served = false;
         rs_status status = serve_one(s, &served);
@@ -211,13 +219,16 @@ static void *serve(void *argument)
             note_failure(s, RS_INTERNAL, rs_error_message());
         rs_error_clear();
         if (s->stopping && rs_clock() > s->stop_deadline) {
-            rs_warn("a replica did not stop within %d s; ending the job", s->setup.grace_seconds);
+            rs_warn("a replica did not stop within %.0f s; ending the job, what is done is kept", s->setup.patience);
             rs_comm_abort(s->setup.comm, 75);
         }
         rs_progress_show(s->setup.progress, 0);
-        if (!served)
+        if (!served) {
+            rs_pulse_wait("messages of replicas", rs_comm_size(s->setup.comm));
             nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+        }
     }
+    rs_pulse_wait("nothing more", rs_comm_size(s->setup.comm));
     return NULL;
 }
 
@@ -234,9 +245,21 @@ rs_status rs_server_start(const rs_server_setup *setup, rs_server **out)
     return RS_OK;
 }
 
+/* Turns now and then, as a thread that waits does and one that was stopped does not. */
+static void join_awake(pthread_t thread)
+{
+    struct timespec until;
+    do {
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec++;
+    } while (pthread_timedjoin_np(thread, NULL, &until) == ETIMEDOUT);
+}
+
 rs_status rs_server_join(rs_server *s, bool *stopped)
 {
-    pthread_join(s->thread, NULL);
+    rs_pulse_wait("the other replicas", rs_comm_size(s->setup.comm));
+    join_awake(s->thread);
+    rs_pulse_resume();
     rs_progress_show(s->setup.progress, 1);
     *stopped = s->stopping;
     rs_status status = s->status == RS_OK ? RS_OK : rs_fail(s->status, "%s", s->message);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/pulse.h"
 #include "base/status.h"
 #include "engine/looks.h"
 #include "engine/progress.h"
@@ -30,7 +31,8 @@ typedef struct rs_server_setup {
     rs_progress *progress;               /* likewise */
     rs_status (*on_stop)(void *context); /* called once, from the server thread, when a stop is asked for: write what is known */
     void *on_stop_context;
-    int grace_seconds; /* after a stop: how long replicas may take before the job is aborted with 75 */
+    double patience; /* seconds after a stop in which every replica must have ended, or the job is aborted with 75 */
+    rs_pulse *pulse; /* the server thread's; NULL: nobody watches it */
 } rs_server_setup;
 
 rs_status rs_server_start(const rs_server_setup *setup, rs_server **out);
@@ -45,7 +47,7 @@ rs_status rs_client_join(rs_comm *comm, int64_t tokens, int64_t units);
 typedef struct rs_orders {
     rs_unit *units; /* to compute; freed by the caller */
     int64_t n, cap;
-    bool stop; /* a stop was asked for: drop everything */
+    bool stop; /* a stop was asked for: there are no more units */
     bool over; /* all records are there: drop what others have done meanwhile */
 } rs_orders;
 

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/pulse.h"
 #include "engine/dispatch.h"
 #include "engine/stop.h"
 
@@ -12,7 +13,8 @@ typedef struct replica {
     const rs_replica_setup *setup;
     rs_replica_use *use;
     rs_worker *worker;
-    bool told; /* the server knows of this rank's signal */
+    bool told;      /* the server knows of this rank's signal */
+    double drop_at; /* the group's first rank, once a stop is asked for: when the grace is over; 0: none is */
 } replica;
 
 static rs_status emit(void *context, rs_unit unit, const rs_record *record, const char *const *metrics)
@@ -30,7 +32,7 @@ static rs_status emit(void *context, rs_unit unit, const rs_record *record, cons
 /* What the group's first rank tells the others before each step. */
 typedef struct word {
     int64_t n_units;
-    int32_t end, status;
+    int32_t stop, end, status;
 } word;
 
 /* Takes orders. A replica that has nothing to compute waits for some, but no longer than a moment at a time, so that each of its ranks
@@ -40,9 +42,13 @@ static rs_status listen(replica *r, rs_orders *orders)
     enum { NAP = 200000, NAPS = 100 };
     RS_TRY(rs_client_take_orders(r->setup->messages, orders));
     for (int i = 0; i < NAPS && rs_worker_idle(r->worker) && orders->n == 0 && !orders->stop && !orders->over; i++) {
+        rs_pulse_wait("orders", rs_comm_size(r->setup->messages));
         nanosleep(&(struct timespec){.tv_nsec = NAP}, NULL);
+        rs_pulse_resume();
         RS_TRY(rs_client_take_orders(r->setup->messages, orders));
     }
+    if (orders->stop)
+        r->drop_at = rs_clock() + r->setup->grace;
     return RS_OK;
 }
 
@@ -55,12 +61,15 @@ static rs_status hear(replica *r, bool *end)
     word w = {0};
     if (rs_comm_rank(group) == 0) {
         rs_status listened = listen(r, &orders);
-        w = (word){.n_units = orders.n, .end = orders.stop || orders.over, .status = (int32_t)listened};
+        bool late = r->drop_at > 0 && rs_clock() >= r->drop_at;
+        w = (word){.n_units = orders.n, .stop = r->drop_at > 0, .end = orders.over || late, .status = (int32_t)listened};
     }
     RS_TRY_OUT(rs_comm_broadcast(group, &w, sizeof w, 0));
     RS_TRY_OUT((rs_status)w.status);
-    *end = w.end != 0;
-    if (w.n_units > 0 && !*end) {
+    if (w.stop)
+        rs_worker_wind_down(r->worker);
+    *end = w.end || (w.stop && rs_worker_idle(r->worker));
+    if (w.n_units > 0 && !w.stop && !*end) {
         if (orders.units == NULL)
             orders.units = rs_alloc((size_t)w.n_units, sizeof *orders.units);
         RS_TRY_OUT(rs_comm_broadcast(group, orders.units, (size_t)w.n_units * sizeof *orders.units, 0));
@@ -82,6 +91,7 @@ static rs_status tell_of_signal(replica *r)
 /* Orders, then a step. */
 static rs_status turn(replica *r, bool *end)
 {
+    rs_pulse_work("taking orders");
     RS_TRY(tell_of_signal(r));
     double begun = rs_clock();
     bool idle = rs_worker_idle(r->worker);

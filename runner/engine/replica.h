@@ -8,6 +8,7 @@
 
 typedef struct rs_replica_setup {
     rs_comm *group, *messages; /* the ranks of this replica; engine/dispatch.h's */
+    double grace;              /* seconds after a stop in which samples that have begun may end */
     rs_worker_setup worker;    /* without emit; room that ranks of the group have in common counts */
 } rs_replica_setup;
 
@@ -17,7 +18,7 @@ typedef struct rs_replica_use {
     int64_t samples;
 } rs_replica_use;
 
-/* Until all work of the run is done or a stop is asked for. Collective over the group. */
+/* Until all work of the run is done, or a stop is asked for and what has begun is done or the grace is over. Collective over the group. */
 rs_status rs_replica_work(const rs_replica_setup *setup, rs_replica_use *use);
 
 #endif

@@ -11,18 +11,21 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/pulse.h"
 #include "engine/dispatch.h"
 #include "engine/place.h"
 #include "engine/replica.h"
 #include "engine/stop.h"
+#include "engine/watch.h"
 #include "model/tokenizer.h"
 #include "model/transformer.h"
 #include "plan/memory.h"
 #include "plan/plan.h"
 #include "report/report.h"
 
-/* After a stop, replicas finish their step; past this the job is ended. Slurm's default wait after SIGTERM is 30 s. */
-enum { GRACE_SECONDS = 20, TABLE_WIDTH = 120 };
+/* After the grace, a replica ends with its step, and a rank that heard of no stop by now ends itself: before Slurm's default of 30 s with
+ * the default grace of 20 s. */
+enum { STEP_SECONDS = 5, LATEST_SECONDS = 7, TABLE_WIDTH = 120 };
 
 typedef struct run {
     rs_comm *world, *group, *messages;
@@ -38,6 +41,7 @@ typedef struct run {
     double available; /* bytes of the device's memory that this rank may take */
     rs_memory_plan memory;
     rs_transformer *transformer;
+    rs_watch *watch;
     /* rank 0 only */
     char *folder;
     rs_journal *journal;
@@ -318,6 +322,7 @@ static rs_status work(run *r)
     rs_replica_setup setup = {
         .group = r->group,
         .messages = r->messages,
+        .grace = r->options->grace,
         .worker = {.plan = r->plan,
                    .transformer = r->transformer,
                    .max_rows = (int64_t)rs_param_number(&r->config->parallel, "batch_tokens"),
@@ -387,7 +392,8 @@ static rs_status start_server(run *r, rs_server **server)
         .progress = r->progress,
         .on_stop = on_stop,
         .on_stop_context = r,
-        .grace_seconds = GRACE_SECONDS,
+        .patience = r->options->grace + STEP_SECONDS,
+        .pulse = rs_watch_second_pulse(r->watch),
     };
     return rs_server_start(&setup, server);
 }
@@ -403,7 +409,7 @@ static rs_status compute(run *r, bool *stopped)
     RS_TRY(agree(r, rank == 0 ? start_server(r, &server) : RS_OK));
     rs_status status = work(r);
     if (status != RS_OK && rs_comm_size(r->group) > 1) { /* the others of the group wait in a collective for ever */
-        fprintf(stderr, "ropesweep: rank %d: %s\n", rank, rs_error_message());
+        fprintf(stderr, "ropesweep: rank %d (%s): %s\n", rank, rs_watch_host(r->watch, rank), rs_error_message());
         rs_comm_abort(r->world, 1);
     }
     if (rs_comm_rank(r->group) == 0) {
@@ -417,11 +423,13 @@ static rs_status compute(run *r, bool *stopped)
     }
     RS_TRY(rs_comm_broadcast(r->world, &heard_stop, sizeof heard_stop, 0));
     *stopped = heard_stop != 0;
+    rs_stop_done();
     return agree(r, status);
 }
 
 static rs_status finish(run *r, bool stopped, rs_run_result *result)
 {
+    rs_pulse_work("writing reports");
     int verdict[2] = {RS_OK, RS_RUN_COMPLETE};
     if (r->n_units > 0)
         RS_TRY(collect_memory(r));
@@ -443,7 +451,9 @@ static rs_status finish(run *r, bool stopped, rs_run_result *result)
         rs_status closed = rs_journal_close(r->journal);
         r->journal = NULL;
         verdict[0] = verdict[0] == RS_OK ? (int)closed : verdict[0];
-        verdict[1] = stopped ? RS_RUN_STOPPED : summary.failed > 0 || !summary.complete ? RS_RUN_FAILED_POINTS : RS_RUN_COMPLETE;
+        verdict[1] = stopped && summary.missing > 0            ? RS_RUN_STOPPED
+                     : summary.failed > 0 || !summary.complete ? RS_RUN_FAILED_POINTS
+                                                               : RS_RUN_COMPLETE;
     }
     RS_TRY(agree(r, (rs_status)verdict[0]));
     RS_TRY(rs_comm_broadcast(r->world, verdict, sizeof verdict, 0));
@@ -473,6 +483,7 @@ static void run_close(run *r)
     rs_schedule_close(r->schedule);
     free(r->units);
     free(r->folder);
+    rs_watch_close(r->watch);
     rs_comm_close(r->messages);
     rs_comm_close(r->group);
 }
@@ -483,11 +494,14 @@ static rs_status run_phases(run *r, rs_run_result *result)
     RS_TRY(agree(r, load_files(r)));
     r->tensor = (int)rs_param_number(&r->config->parallel, "tensor");
     r->replicas = rs_comm_size(r->world) / r->tensor;
+    RS_TRY(agree(r, rs_watch_open(r->world, rs_param_number(&r->config->parallel, "heartbeat"), &r->watch)));
+    rs_pulse_work("reading the tasks' files");
     RS_TRY(agree(r, open_plan(r)));
     rs_plan_deal(r->plan, r->options->shard, r->options->n_shards);
     RS_TRY(find_places(r));
     RS_TRY(agree(r, plan_memory(r)));
-    rs_stop_install();
+    rs_stop_install((unsigned)(r->options->grace + LATEST_SECONDS));
+    rs_pulse_work("opening the journal");
     RS_TRY(prepare_output(r));
     r->facts.ranks = rs_comm_size(r->world);
     r->facts.tensor = r->tensor;

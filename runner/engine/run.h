@@ -22,6 +22,7 @@ typedef struct rs_run_options {
     const char *backend; /* --backend; NULL: the best there is */
     int shard, n_shards; /* --shard I/N; 0/1: all */
     const rs_launch *launch;
+    int grace; /* --grace: seconds after a signal in which running samples may end; 0: they are dropped */
 } rs_run_options;
 
 typedef enum rs_run_result { RS_RUN_COMPLETE, RS_RUN_FAILED_POINTS, RS_RUN_STOPPED } rs_run_result;

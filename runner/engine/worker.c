@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/pulse.h"
 #include "score/repeats.h"
 
 /* A sample on its way through the model. */
@@ -98,6 +99,22 @@ bool rs_worker_idle(const rs_worker *w)
     return w->n_running == 0 && w->queue_first == w->n_queue;
 }
 
+void rs_worker_wind_down(rs_worker *w)
+{
+    int64_t kept = 0;
+    w->queue_first = w->n_queue;
+    for (int64_t i = 0; i < w->n_running; i++) {
+        sequence *s = w->running[i];
+        if (s->done > 0) {
+            w->running[kept++] = s;
+            continue;
+        }
+        w->running_tokens -= s->capacity;
+        sequence_free(w, s);
+    }
+    w->n_running = kept;
+}
+
 /* --- from a sequence to its record --- */
 
 /* The answer's text, cut before the first stop string. */
@@ -121,6 +138,7 @@ static void response_text(const rs_worker *w, const sequence *s, rs_text *out)
 
 static rs_status emit(rs_worker *w, sequence *s)
 {
+    rs_pulse_work("scoring an answer");
     if (w->setup.emit == NULL)
         return RS_OK;
     const rs_plan *plan = w->setup.plan;
@@ -191,6 +209,7 @@ static rs_status admit(rs_worker *w, rs_unit unit, bool *later)
     rs_status status = RS_OK;
     const rs_plan *plan = w->setup.plan;
     const rs_point *point = &plan->points[unit.point];
+    rs_pulse_work("making a sample");
     sequence *s = rs_alloc(1, sizeof *s);
     s->unit = unit;
     s->started = rs_clock();

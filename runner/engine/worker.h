@@ -31,6 +31,8 @@ void rs_worker_close(rs_worker *worker); /* unfinished samples are dropped */
 
 void rs_worker_add(rs_worker *worker, const rs_unit *units, int64_t n);
 bool rs_worker_idle(const rs_worker *worker);
+/* Gives up what has not begun: units of which no token has passed through the model. Likewise the same on every rank. */
+void rs_worker_wind_down(rs_worker *worker);
 
 /* Admits what fits and runs one step. Collective over the group. */
 rs_status rs_worker_step(rs_worker *worker);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/pulse.h"
 #include "model/tokenizer_parts.h"
 
 enum {
@@ -303,6 +304,7 @@ static rs_status merge_word(rs_encoder *encoder, const char *word, size_t n)
 
 static rs_status encode_word(rs_encoder *encoder, const char *word, size_t n)
 {
+    rs_pulse_tick();
     rs_word_cache *cache = &encoder->cache;
     uint64_t hash = 0;
     if (n <= CACHED_BYTES) {

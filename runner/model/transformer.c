@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/pulse.h"
 #include "model/collect.h"
 #include "model/transformer_weights.h"
 #include "sharding/comm_device.h"
@@ -113,13 +114,25 @@ static rs_status open_collect(rs_transformer *t)
     size_t parts = (size_t)t->weights.n_parts, d = (size_t)t->model->hidden;
     size_t sums = (size_t)t->options.max_rows * d, part_sums = t->options.deterministic ? parts * (size_t)t->row_block * d : 0;
     rs_comm *device;
+    rs_pulse_guarded("opening NCCL");
     RS_TRY(open_device_comm(t, &device));
+    rs_pulse_work("opening buffers");
     return agree_in_group(t, rs_collect_open(&t->collect, t->ops, t->backend, t->group, device, sums, part_sums));
+}
+
+/* Where NCCL adds up, a rank that waits for others waits for its device: NCCL's own watch finds out who is late. */
+static void enter_phase(const rs_transformer *t, const char *phase)
+{
+    if (t->collect.device)
+        rs_pulse_guarded(phase);
+    else
+        rs_pulse_work(phase);
 }
 
 static rs_status open_alone(rs_transformer *t, const rs_tensor_store *store, const rs_backend_shape *shape,
                             const rs_backend_options *options)
 {
+    rs_pulse_work("loading weights");
     RS_TRY(t->ops->open(shape, options, &t->backend));
     RS_TRY(rs_weights_load(&t->weights, t->model, store, t->ops, t->backend));
     return open_buffers(t);
@@ -274,6 +287,7 @@ rs_status rs_transformer_deterministic_cost(rs_transformer *t, const rs_tensor_s
     rs_status status = RS_OK;
     rs_split o = {0}, down = {0};
     int64_t rows = t->row_block;
+    enter_phase(t, "timing sums");
     RS_TRY_OUT(agree_in_group(t, rs_weights_load_plain(&t->weights, t->model, store, t->ops, t->backend, &o, &down)));
     RS_TRY_OUT(fill_ones(t, t->heads_out, rows * o.columns));
     RS_TRY_OUT(fill_ones(t, t->mlp, rows * down.columns));
@@ -334,6 +348,7 @@ static rs_status layer_block(rs_transformer *t, int layer, float *x, const float
 {
     const rs_model *m = t->model;
     const rs_layer_weights *w = &t->weights.layers[layer];
+    rs_pulse_tick();
     RS_TRY(t->ops->add_norm(t->backend, x, pending, w->attention_norm, m->norm_eps, m->norm_cast_first, n, m->hidden, t->h));
     RS_TRY(attention_block(t, layer, n));
     RS_TRY(t->ops->add_norm(t->backend, x, t->y, w->mlp_norm, m->norm_eps, m->norm_cast_first, n, m->hidden, t->h));
@@ -428,6 +443,7 @@ rs_status rs_transformer_step(rs_transformer *t, const rs_step *step, const int3
 {
     bool records = step->phase == RS_DECODE && t->ops->replay && rs_collect_in_stream(&t->collect), done = false;
     assert(step->n > 0 && step->n <= t->options.max_rows);
+    enter_phase(t, step->phase == RS_PREFILL ? "computing a prefill" : "computing a decode step");
     RS_TRY(check_ids(t, step->ids, step->n));
     RS_TRY(t->ops->prepare(t->backend, step));
     if (records)
@@ -457,6 +473,7 @@ rs_status rs_transformer_pass(rs_transformer *t, const rs_rope *rope, const rs_s
     rs_sequence sequence = {.rope = rope, .softmax = softmax};
     int64_t d = t->model->hidden, chunk = t->options.max_rows;
     float *x = NULL;
+    enter_phase(t, "computing a whole text");
     RS_TRY(check_ids(t, ids, n));
     status = t->ops->kv_open(t->backend, n, rope->map.n_key_sets, 1, &sequence.kv);
     if (status == RS_OK)

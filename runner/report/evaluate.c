@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/pulse.h"
 #include "report/emit.h"
 #include "report/judging.h"
 #include "report/results_parts.h"
@@ -149,8 +150,10 @@ static void work_at(const evaluation *e, bench *b)
 static rs_status work_off(evaluation *e)
 {
 #pragma omp parallel for schedule(dynamic, 1)
-    for (int k = 0; k < e->taken; k++)
+    for (int k = 0; k < e->taken; k++) {
+        rs_pulse_tick();
         work_at(e, &e->benches[k]);
+    }
     for (int k = 0; k < e->taken; k++) {
         bench *b = &e->benches[k];
         if (b->status != RS_OK)

@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/pulse.h"
 #include "report/journal_parts.h"
 
 /* A plan of a million points has some hundred bytes a point. */
@@ -213,6 +214,7 @@ static rs_status sync_log(rs_journal *journal)
     clock_gettime(CLOCK_MONOTONIC, &journal->synced);
     if (!journal->dirty)
         return RS_OK;
+    rs_pulse_work("syncing the journal");
     if (fdatasync(journal->log) != 0)
         return rs_fail(RS_IO, "%s: %s", journal->log_path, strerror(errno));
     journal->dirty = false;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/pulse.h"
 #include "report/journal_parts.h"
 #include "report/scan.h"
 
@@ -31,6 +32,7 @@ static bool line_is_good(const char *line, size_t n, rs_record_key *key)
 static bool take_line(scan_state *state, const char *line, size_t n)
 {
     rs_record_key key;
+    rs_pulse_tick();
     if (!line_is_good(line, n, &key))
         return false;
     if (!rs_journal_index(state->journal, &key, line - state->start + RS_JOURNAL_HEAD, n - RS_JOURNAL_HEAD))

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/pulse.h"
 #include "report/columns.h"
 #include "report/grid.h"
 #include "score/sequence.h"
@@ -204,8 +205,10 @@ void rs_judging_variant(rs_judging *j, int64_t first, int64_t end)
         resample_variant(j);
 #pragma omp parallel for schedule(dynamic, 1)
         for (size_t s = 0; s < j->n_strata; s++)
-            if (j->held[s].paired)
+            if (j->held[s].paired) {
+                rs_pulse_tick();
                 judge_point(j, s);
+            }
         judge_variant(j, &variant);
         RS_PUSH(results->variants, results->n_variants, j->variants_cap, variant);
     }

@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/pulse.h"
 
 enum { FLUSH_BYTES = 1 << 18, WRITE_BACK_BYTES = 8 << 20 };
 
@@ -43,6 +44,7 @@ static rs_status write_all(rs_sink *sink)
 {
     size_t written = 0;
     while (written < sink->text.n) {
+        rs_pulse_tick();
         ssize_t done = write(sink->fd, sink->text.data + written, sink->text.n - written);
         if (done < 0 && errno == EINTR)
             continue;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "base/pulse.h"
 
 /* NoLiMa's: the share of the shortest length's score that a length must keep. */
 static const double kept_share = 0.85;
@@ -177,6 +178,8 @@ void rs_variant_judge(rs_variant *variant, const rs_variant_cell *cells, size_t 
     list(variant, cells, n);
     qsort(variant->items, (size_t)variant->n, sizeof *variant->items, by_place);
 #pragma omp parallel for schedule(dynamic, 1)
-    for (int i = 0; i < variant->n; i++)
+    for (int i = 0; i < variant->n; i++) {
+        rs_pulse_tick();
         judge(&variant->items[i], cells, n, threshold);
+    }
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/pulse.h"
 #include "base/rng.h"
 #include "score/normal.h"
 
@@ -96,6 +97,7 @@ static void sum_rows(const rs_resample *r, const double *const *x, double *const
             size_t at = block * BLOCK, n = RS_RESAMPLES - at < BLOCK ? RS_RESAMPLES - at : BLOCK;
             widen(r->counts + at * r->groups, r->groups * BLOCK, counts);
             for (size_t p = 0; p < packs; p++) {
+                rs_pulse_tick();
                 sum_block(counts, packed + p * size, r->groups, sums);
                 for (size_t k = 0; k < ROWS && p * ROWS + k < n_rows; k++)
                     memcpy(out[p * ROWS + k] + at, sums[k], n * sizeof **sums);

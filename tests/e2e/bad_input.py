@@ -96,6 +96,8 @@ COMMAND_LINES = [
     usage("--limit -3", ["c.yaml", "--limit", "-3"], "--limit", "'-3'"),
     usage("--limit 1.5", ["c.yaml", "--limit", "1.5"], "--limit", "'1.5'"),
     usage("--limit beyond 64 bits", ["c.yaml", "--limit", "99999999999999999999"], "--limit", "'99999999999999999999'"),
+    usage("--grace -1", ["c.yaml", "--grace", "-1"], "--grace", "'-1'"),
+    usage("--grace soon", ["c.yaml", "--grace", "soon"], "--grace", "'soon'"),
     usage("--shard 3/3", ["c.yaml", "--shard", "3/3"], "--shard", "'3/3'", "0 to 2", mpi=True),
     usage("--shard 1", ["c.yaml", "--shard", "1"], "--shard", "'1'", "I/N"),
     usage("--shard a/b", ["c.yaml", "--shard", "a/b"], "--shard"),

@@ -1,83 +1,17 @@
 """Runs that are cut off and go on: by signals, by death, by damage, by other settings, by shards. Whatever happened, the samples in the end
 are those of an undisturbed run.
 """
-import json
 import os
 import random
 import resource
-import shutil
 import signal
+import time
 
 import harness as h
+from cut_off import LONG, begin, expect_gone, expect_resumes, out_of, records_in, remove_output, run, write_config
 from harness import expect
 
-WORDS = json.loads(h.read(h.TINY_GEMMA, "words.json"))
-CONFIG = """\
-model: {path: MODEL, dtype: fp32}
-parallel: {threads: 1, batch_tokens: 1024}
-seed: 3
-output: out
-sweep:
-  context: [CONTEXTS]
-  rope: [ROPES]
-  softmax: [1, {temperature: 0.8}]
-tasks:
-  - {name: perplexity, text: text.txt, samples: SAMPLES}
-  - {name: kv_lookup, samples: 4, keys: KEYS, values: VALUES, max_new_tokens: 1}
-"""
-
-
-def write_config(folder, contexts, ropes, samples):
-    text = CONFIG.replace("MODEL", h.TINY_GEMMA).replace("CONTEXTS", contexts).replace("ROPES", ropes).replace("SAMPLES", str(samples))
-    h.write(folder, "sweep.yaml", text.replace("KEYS", json.dumps(WORDS["keys"])).replace("VALUES", json.dumps(WORDS["values"])))
-    draw = random.Random(8)
-    h.write(folder, "text.txt", "".join(" " + draw.choice(WORDS["keys"]) for _ in range(40000)))
-
-
-def run(folder, *more, ranks=0, code=None):
-    return h.run("sweep.yaml", *more, ranks=ranks, cwd=folder, code=code, timeout=90)
-
-
-def records_in(folder):
-    try:
-        return h.read(folder, "out/journal/records.log").count(b"\n")
-    except FileNotFoundError:
-        return 0
-
-
-def remove_output(folder):
-    shutil.rmtree(os.path.join(folder, "out"), ignore_errors=True)
-
-
-def out_of(folder):
-    return os.path.join(folder, "out")
-
-
 # --- cut off in mid-run: a sweep that takes seconds ---
-
-LONG = ("100, 500", "default, {rope_type: yarn, factor: 4}", 30)
-
-
-def begin(folder, ranks, *more, records=3, **popen):
-    """Starts the long sweep; returns the process and its ranks once so many samples are done and others are not."""
-    process = h.start(["sweep.yaml", "-q", *more], ranks, folder, **popen)
-    pids = h.ranks_of(process, ranks) if ranks else [process.pid]
-    h.wait_until(lambda: records_in(folder) >= records or process.poll() is not None, "records in the journal")
-    return process, pids
-
-
-def expect_gone(pids):
-    h.wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "the end of every rank", timeout=60)
-
-
-def expect_resumes(folder, reference, ranks, *more):
-    """The same command goes on with what is there and ends with the samples of the undisturbed run."""
-    before = records_in(folder)
-    result = run(folder, *more, ranks=ranks, code=0)
-    expect(before == 0 or f"{before} of " in result.err and "reused" in result.err, f"{before} records stood there", result)
-    expect(h.status(out_of(folder)) == "complete", "status")
-    h.expect_equal(h.samples(out_of(folder)), reference, "samples.jsonl")
-
 
 def stopped(folder, reference, number, whom, ranks, ranks_then, *more):
     """whom: ranks that get the signal; None: the launcher (or the program where there is none)."""
@@ -107,15 +41,57 @@ def stopped_at_once(folder, reference):
     expect_resumes(folder, reference, 2)
 
 
-def launcher_ended(folder, reference):
-    """SIGTERM to mpirun: it gives the ranks a second or so. What it returns is its own affair, as long as it is not 0."""
-    remove_output(folder)
+def launcher_ended():
+    """SIGTERM to mpirun: it sends it on a second later and SIGKILL after one more, so that reports must come at once. What it returns is its
+    own affair, as long as it is not 0."""
+    folder = h.new_folder()
+    write_config(folder, "500, 900", "default, {rope_type: yarn, factor: [2, 4, 8, 16]}", 43)
     process, pids = begin(folder, 2)
     process.terminate()
     result = h.wait(process, 60)
     expect(result.code != 0, "exit code 0", result)
     expect_gone(pids)
-    expect_resumes(folder, reference, 2)
+    expect(h.status(out_of(folder)) == "partial", "status is not partial")
+    expect(0 < len(h.samples(out_of(folder))) <= records_in(folder), "samples.jsonl does not have what the journal had")
+    run(folder, ranks=2, code=0)
+
+
+def write_long_answers(folder, new_tokens):
+    """Samples of which many decode together, and end together."""
+    write_config(folder, str(new_tokens + 200), "default, {rope_type: yarn, factor: 4}", 1)
+    text = h.read(folder, "sweep.yaml").decode().replace("max_new_tokens: 1}", f"max_new_tokens: {new_tokens}}}")
+    text = text.replace("samples: 4", "samples: 20").replace("batch_tokens: 1024", "batch_tokens: 4096")
+    h.write(folder, "sweep.yaml", text.replace("  - {name: perplexity, text: text.txt, samples: 1}\n", ""))
+
+
+def grace_finishes():
+    """What has begun may end; nothing else begins."""
+    folder = h.new_folder()
+    write_long_answers(folder, 1800)
+    process, _ = begin(folder, 0, "--grace", "60", records=1)
+    time.sleep(0.3 * (time.monotonic() - process.begun))  # the next samples decode by then
+    before = records_in(folder)
+    process.terminate()
+    result = h.wait(process, 60)
+    expect(result.code == 75 and h.status(out_of(folder)) == "partial", "not exit code 75", result)
+    after = records_in(folder)
+    expect(before < after < 80, f"{before} samples before the signal, {after} in the end, of 80", result)
+    expect(len(h.samples(out_of(folder))) == after, "samples.jsonl is not what the journal has")
+
+
+def grace_ends(seconds):
+    """Samples that take longer are dropped when it is over."""
+    folder = h.new_folder()
+    write_long_answers(folder, 30000)
+    process, _ = begin(folder, 0, "--grace", str(seconds), records=0)
+    h.wait_until(lambda: os.path.exists(os.path.join(out_of(folder), "journal/lock")), "the journal")
+    time.sleep(1)
+    signalled = time.monotonic()
+    process.terminate()
+    result = h.wait(process, 60)
+    lasted = time.monotonic() - signalled
+    expect(result.code == 75 and h.status(out_of(folder)) == "partial", "not exit code 75", result)
+    expect(lasted < (seconds + 8) * h.SLOW, f"it took {lasted:.1f} s", result)
 
 
 def disk_full(folder, reference):
@@ -162,7 +138,10 @@ def long_cases(suite):
                                             ("SIGUSR1 to mpirun, which hands it on", usr1, None, 2, 2)):
         suite.case(name, stopped, folder, reference, number, whom, ranks, then)
     suite.case("SIGTERM as soon as there is a journal", stopped_at_once, folder, reference)
-    suite.case("SIGTERM to mpirun", launcher_ended, folder, reference)
+    suite.case("SIGTERM to mpirun", launcher_ended)
+    suite.case("a grace in which samples end", grace_finishes)
+    for seconds in (0, 2):
+        suite.case(f"a grace of {seconds} s in which none ends", grace_ends, seconds)
     suite.case("a full disk", disk_full, folder, reference)
     for seed in (1, 2):
         suite.case(f"SIGKILL to a rank, three times, seed {seed}", killed, folder, reference, seed)
