@@ -95,6 +95,7 @@ static const wrong sections[] = {
     {MODEL SWEEP TASKS "parallel: {deterministic: yes}\n", "4:27", {"true or false ('yes'), did you mean 'true'?"}},
     {MODEL SWEEP TASKS "parallel: {deterministic: Off}\n", "4:27", {"('Off'), did you mean 'false'?"}},
     {MODEL SWEEP TASKS "parallel: {deterministic: 'true'}\n", "4:27", {"true or false ('true')"}},
+    {MODEL SWEEP TASKS "parallel: {scheduler_computes: no}\n", "4:32", {"true or false ('no'), did you mean 'false'?"}},
     {MODEL SWEEP TASKS "parallel: {comm: ncl}\n", "4:18", {"comm", "('ncl'), did you mean 'nccl'?"}},
     {MODEL SWEEP TASKS "parallel: {comm_timeout: 0}\n", "4:26", {"comm_timeout must be between 1 and 86400, not 0"}},
     {MODEL SWEEP TASKS "parallel: {heartbeat: 86401}\n", "4:23", {"heartbeat must be between 0 and 86400, not 86401"}},

@@ -81,7 +81,7 @@ static void print_memory(const rs_memory_plan *m)
     print_bytes("sum", m->need_bytes);
 }
 
-static void print_plan(const rs_plan *plan, const rs_memory_plan *memory, int ranks)
+static void print_plan(const rs_plan *plan, const rs_memory_plan *memory, int ranks, int replicas)
 {
     const rs_config *config = plan->config;
     int tensor = (int)rs_param_number(&config->parallel, "tensor");
@@ -95,7 +95,8 @@ static void print_plan(const rs_plan *plan, const rs_memory_plan *memory, int ra
     printf("%s on %s\n", config->path, plan->model->folder);
     printf("  %d rope x %d softmax x %d contexts x %d tasks = %" PRId64 " points, %" PRId64 " samples\n", config->n_ropes,
            config->n_softmaxes, config->n_contexts, config->n_tasks, plan->n_points, samples);
-    printf("  %-34s %10d ranks = %d replica%s x tensor %d\n", "layout", ranks, ranks / tensor, ranks / tensor == 1 ? "" : "s", tensor);
+    printf("  %-34s %10d ranks = %d replica%s x tensor %d%s\n", "layout", ranks, replicas, replicas == 1 ? "" : "s", tensor,
+           replicas < ranks / tensor ? ", and rank 0's only serves" : "");
     printf("  %-34s %10.3g PFLOP, %.3g tokens\n", "prefill work, all points", flops / 1e15, tokens);
     print_memory(memory);
     print_bytes("read from disk by a replica", memory->weight_bytes * tensor);
@@ -103,7 +104,7 @@ static void print_plan(const rs_plan *plan, const rs_memory_plan *memory, int ra
     const double rates[] = {0.2, 1, 100, 400};
     for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
         printf("  %6g TFLOP/s a rank %12.3g device-hours, %.3g h of this run\n", rates[i], flops / (rates[i] * 1e12) / 3600,
-               flops / (rates[i] * 1e12) / 3600 / ranks);
+               flops / (rates[i] * 1e12) / 3600 / (replicas * tensor));
 }
 
 rs_status rs_command_plan(const rs_options *options)
@@ -115,14 +116,16 @@ rs_status rs_command_plan(const rs_options *options)
     rs_memory_plan memory;
     RS_TRY_OUT(rs_run_load_config(&options->run, &config, &model));
     int tensor = (int)rs_param_number(&config->parallel, "tensor");
-    int ranks = options->ranks ? options->ranks : tensor;
+    bool serves = rs_param_number(&config->parallel, "scheduler_computes") == 0;
+    int replicas, ranks = options->ranks ? options->ranks : serves ? 2 * tensor : tensor;
     RS_TRY_OUT(rs_run_check_tensor(config, &model, ranks));
+    RS_TRY_OUT(rs_run_count_replicas(config, ranks, &replicas));
     RS_TRY_OUT(rs_plan_open(config, &model, NULL, (rs_digest){0}, false, &plan));
     rs_plan_deal(plan, options->run.shard, options->run.n_shards);
     bool cuda = options->run.backend && strcmp(options->run.backend, "cuda") == 0;
     RS_TRY_OUT(rs_memory_plan_make(plan, cuda ? &rs_backend_kind_cuda : &rs_backend_kind_cpu,
                                    rs_param_number(&config->parallel, "memory") * RS_GIB, &memory));
-    print_plan(plan, &memory, ranks);
+    print_plan(plan, &memory, ranks, replicas);
 out:
     rs_plan_close(plan);
     rs_config_free(config);

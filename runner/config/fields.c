@@ -40,6 +40,8 @@ const rs_param_spec rs_config_parallel_params[] = {
      "seconds after which a silent or stuck rank ends the run; it is named, exit code 75; 0: nobody watches"},
     {"deterministic", RS_PARAM_BOOL, 0, 0, false, NULL, "true",
      "the same bits for every `tensor`, at a cost that is printed; false: sums as the ranks lie, within rounding"},
+    {"scheduler_computes", RS_PARAM_BOOL, 0, 0, false, NULL, "true",
+     "false: the replica of rank 0 only hands out samples and keeps records, which takes a replica more"},
     END,
 };
 

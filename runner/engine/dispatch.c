@@ -61,10 +61,14 @@ static void note_failure(rs_server *s, rs_status status, const char *message)
 
 /* --- orders --- */
 
+static rs_status send_to_rank(rs_server *s, int rank, const order *o)
+{
+    return rs_comm_send(s->setup.comm, rank, TAG_ORDERS, o, offsetof(order, units) + (size_t)o->n * sizeof o->units[0]);
+}
+
 static rs_status send_order(rs_server *s, int replica, const order *o)
 {
-    size_t bytes = offsetof(order, units) + (size_t)o->n * sizeof o->units[0];
-    return rs_comm_send(s->setup.comm, s->setup.first_rank + replica * s->setup.tensor, TAG_ORDERS, o, bytes);
+    return send_to_rank(s, s->setup.first_rank + replica * s->setup.tensor, o);
 }
 
 static rs_status send_all(rs_server *s, order_kind kind)
@@ -263,6 +267,10 @@ rs_status rs_server_join(rs_server *s, bool *stopped)
     rs_progress_show(s->setup.progress, 1);
     *stopped = s->stopping;
     rs_status status = s->status == RS_OK ? RS_OK : rs_fail(s->status, "%s", s->message);
+    for (int rank = 1; rank < s->setup.first_rank; rank++) {
+        rs_status sent = send_to_rank(s, rank, &(order){.kind = OVER});
+        status = status == RS_OK ? sent : status;
+    }
     free(s->wanted);
     free(s);
     return status;

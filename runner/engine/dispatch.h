@@ -24,7 +24,8 @@ typedef struct rs_server rs_server;
 typedef struct rs_server_setup {
     rs_comm *comm; /* every rank of the world, for these messages only */
     const rs_plan *plan;
-    int replicas, tensor, first_rank;    /* replica r is led by rank first_rank + r * tensor */
+    int replicas, tensor, first_rank;    /* replica r is led by rank first_rank + r * tensor; ranks below
+                                          * first_rank wait for the end */
     rs_schedule *schedule;               /* of these replicas, with units; the server thread is its only user between start and join */
     rs_looks *looks;                     /* likewise */
     rs_journal *journal;                 /* likewise */

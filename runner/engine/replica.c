@@ -11,7 +11,7 @@
 
 typedef struct replica {
     const rs_replica_setup *setup;
-    rs_replica_use *use;
+    rs_replica_facts *facts;
     rs_worker *worker;
     bool told;      /* the server knows of this rank's signal */
     double drop_at; /* the group's first rank, once a stop is asked for: when the grace is over; 0: none is */
@@ -25,7 +25,7 @@ static rs_status emit(void *context, rs_unit unit, const rs_record *record, cons
     int64_t tokens = record->tokens + (record->response ? record->n_tokens : 0);
     rs_status status = rs_client_send_record(r->setup->messages, unit, tokens, json.data, json.n);
     rs_text_free(&json);
-    r->use->samples++;
+    r->facts->samples++;
     return status;
 }
 
@@ -80,28 +80,29 @@ out:
     return status;
 }
 
-static rs_status tell_of_signal(replica *r)
+/* *told: the server knows of this rank's signal. */
+static rs_status tell_of_signal(rs_comm *messages, bool *told)
 {
-    if (!rs_stop_requested() || r->told)
+    if (!rs_stop_requested() || *told)
         return RS_OK;
-    r->told = true;
-    return rs_client_ask_stop(r->setup->messages);
+    *told = true;
+    return rs_client_ask_stop(messages);
 }
 
 /* Orders, then a step. */
 static rs_status turn(replica *r, bool *end)
 {
     rs_pulse_work("taking orders");
-    RS_TRY(tell_of_signal(r));
+    RS_TRY(tell_of_signal(r->setup->messages, &r->told));
     double begun = rs_clock();
     bool idle = rs_worker_idle(r->worker);
     RS_TRY(hear(r, end));
     double heard = rs_clock();
-    *(idle ? &r->use->seconds_idle : &r->use->seconds_busy) += heard - begun;
+    *(idle ? &r->facts->seconds_idle : &r->facts->seconds_busy) += heard - begun;
     if (*end || rs_worker_idle(r->worker))
         return RS_OK;
     rs_status status = rs_worker_step(r->worker);
-    r->use->seconds_busy += rs_clock() - heard;
+    r->facts->seconds_busy += rs_clock() - heard;
     return status;
 }
 
@@ -118,12 +119,12 @@ static rs_status agree_on_room(rs_comm *group, rs_worker_setup *worker)
     return status;
 }
 
-rs_status rs_replica_work(const rs_replica_setup *setup, rs_replica_use *use)
+rs_status rs_replica_work(const rs_replica_setup *setup, rs_replica_facts *facts)
 {
     rs_status status = RS_OK;
     bool end = false;
     rs_worker_setup worker = setup->worker;
-    replica r = {.setup = setup, .use = use};
+    replica r = {.setup = setup, .facts = facts};
     RS_TRY(agree_on_room(setup->group, &worker));
     worker.emit = rs_comm_rank(setup->group) == 0 ? emit : NULL;
     worker.emit_context = &r;
@@ -135,4 +136,19 @@ rs_status rs_replica_work(const rs_replica_setup *setup, rs_replica_use *use)
 out:
     rs_worker_close(r.worker);
     return status;
+}
+
+rs_status rs_replica_wait(rs_comm *messages)
+{
+    enum { NAP = 20000000 };
+    rs_orders orders = {0};
+    bool told = false;
+    while (!orders.over) {
+        RS_TRY(tell_of_signal(messages, &told));
+        rs_pulse_wait("the end", rs_comm_size(messages));
+        nanosleep(&(struct timespec){.tv_nsec = NAP}, NULL);
+        rs_pulse_resume();
+        RS_TRY(rs_client_take_orders(messages, &orders));
+    }
+    return RS_OK;
 }

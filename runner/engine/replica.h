@@ -4,6 +4,7 @@
 
 #include "base/status.h"
 #include "engine/worker.h"
+#include "report/report.h"
 #include "sharding/comm.h"
 
 typedef struct rs_replica_setup {
@@ -12,13 +13,10 @@ typedef struct rs_replica_setup {
     rs_worker_setup worker;    /* without emit; room that ranks of the group have in common counts */
 } rs_replica_setup;
 
-/* Where its time went. Idle: no unit to compute, before the first and at the end too. */
-typedef struct rs_replica_use {
-    double seconds_busy, seconds_idle;
-    int64_t samples;
-} rs_replica_use;
-
-/* Until all work of the run is done, or a stop is asked for and what has begun is done or the grace is over. Collective over the group. */
-rs_status rs_replica_work(const rs_replica_setup *setup, rs_replica_use *use);
+/* Until all work of the run is done, or a stop is asked for and what has begun is done or the grace is over. Adds to the facts' times and
+ * samples. Collective over the group. */
+rs_status rs_replica_work(const rs_replica_setup *setup, rs_replica_facts *facts);
+/* A rank that only stands by rank 0's server: sleeps until all work is done, but tells of a signal. */
+rs_status rs_replica_wait(rs_comm *messages);
 
 #endif

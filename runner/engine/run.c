@@ -54,8 +54,8 @@ typedef struct run {
     bool unchanged; /* everything stood there already: nothing is written */
     /* every rank */
     int64_t n_units;
-    int tensor, replicas;
-    rs_replica_use use; /* of this rank's time */
+    int tensor, replicas, first_rank; /* the first rank that computes: ranks below only serve */
+    rs_replica_facts use;             /* of this rank's time */
 } run;
 
 /* --- agreement --- */
@@ -98,6 +98,22 @@ rs_status rs_run_check_tensor(const rs_config *config, const rs_model *model, in
     return RS_OK;
 }
 
+static bool scheduler_computes(const rs_config *config)
+{
+    return rs_param_number(&config->parallel, "scheduler_computes") != 0;
+}
+
+rs_status rs_run_count_replicas(const rs_config *config, int ranks, int *replicas)
+{
+    int tensor = (int)rs_param_number(&config->parallel, "tensor");
+    *replicas = ranks / tensor - (scheduler_computes(config) ? 0 : 1);
+    if (*replicas < 1)
+        return rs_config_fail_at(config, "parallel.scheduler_computes",
+                                 "scheduler_computes: false leaves none of the %d rank%s to compute (start it with %d or more)", ranks,
+                                 ranks == 1 ? "" : "s", 2 * tensor);
+    return RS_OK;
+}
+
 rs_status rs_run_load_config(const rs_run_options *options, rs_config **config, rs_model *model)
 {
     RS_TRY(rs_config_load(options->config_path, options->overrides, options->n_overrides, config));
@@ -137,6 +153,7 @@ static rs_status load_files(run *r)
 {
     RS_TRY(rs_run_load_config(r->options, &r->config, &r->model));
     RS_TRY(rs_run_check_tensor(r->config, &r->model, rs_comm_size(r->world)));
+    RS_TRY(rs_run_count_replicas(r->config, rs_comm_size(r->world), &r->replicas));
     RS_TRY(rs_run_load_tokenizer(&r->model, &r->tokenizer));
     RS_TRY(rs_tensor_store_open(r->model.folder, false, &r->store));
     return rs_model_check(&r->model, r->store);
@@ -233,6 +250,7 @@ static rs_status choose_place(run *r, rs_rank_place *mine, rs_device_memory *mem
     RS_TRY(rs_comm_local(r->world, &local_rank, &local_size));
     RS_TRY(rs_launch_check(r->options->launch, rs_comm_size(r->world), local_rank));
     RS_TRY(rs_place_find(mine));
+    memcpy(r->use.host, mine->host, sizeof mine->host);
     RS_TRY(rs_backend_find(r->options->backend, &r->ops));
     RS_TRY(r->ops->devices(&n, &why));
     r->device = local_rank % n;
@@ -289,9 +307,16 @@ static rs_status find_places(run *r)
     return status;
 }
 
+static bool computes(const run *r)
+{
+    return rs_comm_rank(r->world) >= r->first_rank;
+}
+
 /* Before a weight is read: does everything fit? */
 static rs_status plan_memory(run *r)
 {
+    if (!computes(r))
+        return RS_OK;
     return rs_memory_plan_make(r->plan, r->ops->kind, r->available, &r->memory);
 }
 
@@ -317,8 +342,11 @@ static rs_status open_model(run *r)
     return RS_OK;
 }
 
+/* Returns when every replica's work is done. */
 static rs_status work(run *r)
 {
+    if (!computes(r)) /* rank 0 waits for its server */
+        return rs_comm_rank(r->world) == 0 ? RS_OK : rs_replica_wait(r->messages);
     rs_replica_setup setup = {
         .group = r->group,
         .messages = r->messages,
@@ -365,6 +393,23 @@ static rs_status collect_memory(run *r)
     return rs_comm_gather(r->world, &mine, sizeof mine, r->facts.peak_rss_bytes);
 }
 
+/* Where each computing replica's time went, as its first rank saw it. */
+static rs_status collect_use(run *r)
+{
+    int size = rs_comm_size(r->world);
+    r->use.rank = rs_comm_rank(r->world);
+    rs_replica_facts *all = rs_alloc((size_t)size, sizeof *all);
+    rs_status status = rs_comm_gather(r->world, &r->use, sizeof r->use, all);
+    for (int i = 0; i < r->replicas; i++)
+        all[i] = all[r->first_rank + i * r->tensor];
+    r->facts.replicas = all;
+    r->facts.n_replicas = r->replicas;
+    for (int i = 0; i < r->replicas; i++)
+        rs_debug("replica of rank %d on %s: %" PRId64 " samples, %.2f s busy, %.2f s idle", all[i].rank, all[i].host, all[i].samples,
+                 all[i].seconds_busy, all[i].seconds_idle);
+    return status;
+}
+
 /* The units that are left, longest first by the plan's prediction. */
 static rs_schedule *open_schedule(const run *r)
 {
@@ -386,6 +431,7 @@ static rs_status start_server(run *r, rs_server **server)
         .plan = r->plan,
         .replicas = r->replicas,
         .tensor = r->tensor,
+        .first_rank = r->first_rank,
         .schedule = r->schedule,
         .looks = r->looks,
         .journal = r->journal,
@@ -405,14 +451,14 @@ static rs_status compute(run *r, bool *stopped)
     int rank = rs_comm_rank(r->world), heard_stop = 0;
     RS_TRY(rs_comm_split(r->world, rank / r->tensor, &r->group));
     RS_TRY(rs_comm_split(r->world, 0, &r->messages));
-    RS_TRY(agree(r, open_model(r)));
+    RS_TRY(agree(r, computes(r) ? open_model(r) : RS_OK));
     RS_TRY(agree(r, rank == 0 ? start_server(r, &server) : RS_OK));
     rs_status status = work(r);
     if (status != RS_OK && rs_comm_size(r->group) > 1) { /* the others of the group wait in a collective for ever */
         fprintf(stderr, "ropesweep: rank %d (%s): %s\n", rank, rs_watch_host(r->watch, rank), rs_error_message());
         rs_comm_abort(r->world, 1);
     }
-    if (rs_comm_rank(r->group) == 0) {
+    if (rs_comm_rank(r->group) == 0 && computes(r)) {
         rs_status told = rs_client_done(r->messages, status);
         status = status == RS_OK ? told : status;
     }
@@ -431,8 +477,10 @@ static rs_status finish(run *r, bool stopped, rs_run_result *result)
 {
     rs_pulse_work("writing reports");
     int verdict[2] = {RS_OK, RS_RUN_COMPLETE};
-    if (r->n_units > 0)
+    if (r->n_units > 0) {
         RS_TRY(collect_memory(r));
+        RS_TRY(collect_use(r));
+    }
     if (rs_comm_rank(r->world) == 0) {
         rs_report_summary summary = {0};
         rs_text table = {0};
@@ -478,6 +526,7 @@ static void run_close(run *r)
         free(r->facts.hosts[i]);
     free(r->facts.hosts);
     free(r->facts.peak_rss_bytes);
+    free(r->facts.replicas);
     free(r->facts.started);
     free(r->facts.finished);
     rs_schedule_close(r->schedule);
@@ -493,7 +542,7 @@ static rs_status run_phases(run *r, rs_run_result *result)
     bool stopped = false;
     RS_TRY(agree(r, load_files(r)));
     r->tensor = (int)rs_param_number(&r->config->parallel, "tensor");
-    r->replicas = rs_comm_size(r->world) / r->tensor;
+    r->first_rank = scheduler_computes(r->config) ? 0 : r->tensor;
     RS_TRY(agree(r, rs_watch_open(r->world, rs_param_number(&r->config->parallel, "heartbeat"), &r->watch)));
     rs_pulse_work("reading the tasks' files");
     RS_TRY(agree(r, open_plan(r)));

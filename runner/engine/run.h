@@ -36,5 +36,7 @@ rs_status rs_run_load_config(const rs_run_options *options, rs_config **config, 
 rs_status rs_run_load_tokenizer(const rs_model *model, rs_tokenizer **out);
 /* `tensor` against a number of ranks and the model's heads. */
 rs_status rs_run_check_tensor(const rs_config *config, const rs_model *model, int ranks);
+/* Copies of the model that compute on so many ranks: all, or all but rank 0's (parallel.scheduler_computes). RS_INVALID where none does. */
+rs_status rs_run_count_replicas(const rs_config *config, int ranks, int *replicas);
 
 #endif

@@ -98,6 +98,12 @@ static void add_hosts(json_t *all, json_t *one)
     }
 }
 
+/* What tells of single ranks of one run is left out, as ranks of several runs have the same numbers. */
+static bool of_all_runs(const char *key)
+{
+    return strcmp(key, "hosts") != 0 && strcmp(key, "rank") != 0 && strcmp(key, "replica") != 0;
+}
+
 /* Seconds and ranks add up; the rest is the first run's. */
 static void add_facts(merging *m, const char *folder)
 {
@@ -107,8 +113,7 @@ static void add_facts(merging *m, const char *folder)
         return;
     double seconds = json_number_value(json_object_get(m->run, "seconds")) + json_number_value(json_object_get(one, "seconds"));
     json_int_t ranks = json_integer_value(json_object_get(m->run, "ranks")) + json_integer_value(json_object_get(one, "ranks"));
-    json_object_foreach(one, key, value) if (json_object_get(m->run, key) == NULL && strcmp(key, "hosts") != 0 && strcmp(key, "rank") != 0)
-        json_object_set(m->run, key, value);
+    json_object_foreach(one, key, value) if (json_object_get(m->run, key) == NULL && of_all_runs(key)) json_object_set(m->run, key, value);
     keep_date(m->run, one, "started", -1);
     keep_date(m->run, one, "finished", 1);
     json_object_set_new(m->run, "seconds", json_real(seconds));

@@ -13,12 +13,28 @@
 
 /* --- run facts --- */
 
-static const char *const fact_names[] = {"started", "finished", "seconds", "ranks",         "tensor",
-                                         "hosts",   "backend",  "device",  "deterministic", "rank"};
+static const char *const fact_names[] = {"started", "finished", "seconds",       "ranks", "tensor", "hosts",
+                                         "backend", "device",   "deterministic", "rank",  "replica"};
 
 static json_t *text_or_null(const char *text)
 {
     return text ? rs_json_text(text) : json_null();
+}
+
+static json_t *replicas_tree(const rs_run_facts *facts)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < facts->n_replicas; i++) {
+        const rs_replica_facts *replica = &facts->replicas[i];
+        json_t *tree = json_object();
+        json_object_set_new(tree, "rank", json_integer(replica->rank));
+        json_object_set_new(tree, "host", rs_json_text(replica->host));
+        json_object_set_new(tree, "seconds_busy", rs_json_number(replica->seconds_busy));
+        json_object_set_new(tree, "seconds_idle", rs_json_number(replica->seconds_idle));
+        json_object_set_new(tree, "samples", json_integer(replica->samples));
+        json_array_append_new(list, tree);
+    }
+    return list;
 }
 
 static json_t *facts_tree(const rs_run_facts *facts)
@@ -42,6 +58,7 @@ static json_t *facts_tree(const rs_run_facts *facts)
     json_object_set_new(run, "device", text_or_null(facts->device));
     json_object_set_new(run, "deterministic", json_boolean(facts->deterministic));
     json_object_set_new(run, "rank", ranks);
+    json_object_set_new(run, "replica", replicas_tree(facts));
     return run;
 }
 
