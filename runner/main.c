@@ -54,7 +54,8 @@ static void bound_spinning(char **argv)
 
 static bool computes(rs_command command)
 {
-    return command == RS_COMMAND_RUN || command == RS_COMMAND_REPORT || command == RS_COMMAND_COMPARE || command == RS_COMMAND_MERGE;
+    return command == RS_COMMAND_RUN || command == RS_COMMAND_REPORT || command == RS_COMMAND_COMPARE || command == RS_COMMAND_TREND ||
+           command == RS_COMMAND_MERGE;
 }
 
 static int run(rs_options *options, const rs_launch *launch, int *argc, char ***argv)
@@ -98,6 +99,9 @@ static int answer(const rs_options *options)
         break;
     case RS_COMMAND_COMPARE:
         status = rs_command_compare(options, &passed);
+        break;
+    case RS_COMMAND_TREND:
+        status = rs_command_trend(options);
         break;
     case RS_COMMAND_MERGE:
         status = rs_command_merge(options, &result);

@@ -13,6 +13,7 @@
 #include "model/transformer.h"
 #include "plan/memory.h"
 #include "plan/plan.h"
+#include "report/emit.h"
 #include "report/report.h"
 #include "version.h"
 
@@ -133,7 +134,7 @@ out:
     return status;
 }
 
-/* --- report, compare, merge --- */
+/* --- report, compare, trend, merge --- */
 
 static rs_run_result verdict(const rs_report_summary *summary)
 {
@@ -160,18 +161,45 @@ rs_status rs_command_report(const rs_options *options, rs_run_result *result)
     return status;
 }
 
+/* FILE.json holds JSON, any other YAML. */
+static rs_status write_tree(json_t *tree, const char *path)
+{
+    rs_text text = {0};
+    const char *dot = strrchr(path, '.');
+    if (dot && strcmp(dot, ".json") == 0)
+        rs_emit_json(tree, &text);
+    else
+        rs_emit_yaml(tree, 0, &text);
+    rs_status status = rs_file_write_atomic(path, text.data, text.n);
+    rs_text_free(&text);
+    return status;
+}
+
 rs_status rs_command_compare(const rs_options *options, bool *passed)
 {
-    rs_text out = {0}, yaml = {0};
+    rs_text out = {0};
+    json_t *tree = NULL;
     const char *output = options->run.output;
     rs_status status = rs_report_compare(options->positional[0], options->positional[1], options->gates, options->n_gates, &out,
-                                         output ? &yaml : NULL, passed);
+                                         output ? &tree : NULL, passed);
     if (status == RS_OK && output)
-        status = rs_file_write_atomic(output, yaml.data, yaml.n);
+        status = write_tree(tree, output);
     if (status == RS_OK)
         fputs(out.data, stdout);
     rs_text_free(&out);
-    rs_text_free(&yaml);
+    json_decref(tree);
+    return status;
+}
+
+rs_status rs_command_trend(const rs_options *options)
+{
+    rs_text out = {0};
+    rs_status status = rs_report_trend(options->positional, options->n_positional, options->run.output, &out);
+    if (status == RS_OK)
+        fputs(out.data, stdout);
+    if (status == RS_OK && options->run.output)
+        printf("\n%s\n", options->run.output);
+    rs_text_free(&out);
     return status;
 }
 

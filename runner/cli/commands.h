@@ -11,6 +11,7 @@ rs_status rs_command_plan(const rs_options *options);
 rs_status rs_command_check(const rs_options *options);
 rs_status rs_command_report(const rs_options *options, rs_run_result *result);
 rs_status rs_command_compare(const rs_options *options, bool *passed);
+rs_status rs_command_trend(const rs_options *options);
 rs_status rs_command_merge(const rs_options *options, rs_run_result *result);
 rs_status rs_command_list(const rs_options *options);
 rs_status rs_command_tokenize(const rs_options *options);

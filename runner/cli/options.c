@@ -13,6 +13,7 @@ const char rs_help_text[] = "usage: ropesweep CONFIG.yaml [options]            r
                             "       ropesweep check CONFIG.yaml                validate the config and the checkpoint's headers\n"
                             "       ropesweep report DIR [--format lm-eval]    rebuild the reports of an output folder; DIR/lm-eval too\n"
                             "       ropesweep compare A B [--gate 'TASK[@CONTEXT] METRIC >= X']... [-o FILE.yaml]\n"
+                            "       ropesweep trend DIR... [-o FILE.html]      one metric after the other over nights\n"
                             "       ropesweep merge DIR... -o DIR              join the shards of a job array\n"
                             "       ropesweep list rope|softmax|tasks|config   what there is, with every key\n"
                             "       ropesweep tokenize MODEL_DIR < text        token ids\n"
@@ -42,6 +43,7 @@ static const struct {
 } commands[] = {
     {"plan", RS_COMMAND_PLAN, 1, 1, "one config file"},
     {"check", RS_COMMAND_CHECK, 1, 1, "one config file"},
+    {"trend", RS_COMMAND_TREND, 1, INT_MAX, "output folders, the oldest first"},
     {"report", RS_COMMAND_REPORT, 1, 1, "one output folder"},
     {"compare", RS_COMMAND_COMPARE, 2, 2, "two output folders"},
     {"merge", RS_COMMAND_MERGE, 1, INT_MAX, "the folders of shards, and -o"},
@@ -50,15 +52,15 @@ static const struct {
     {"help", RS_COMMAND_HELP, 0, INT_MAX, ""},
 };
 
-/* Options by name. `in`: letters of the commands that take it (r run, p plan, c check, m merge, C compare, R report, * all). */
+/* Options by name. `in`: letters of the commands that take it (r run, p plan, c check, m merge, C compare, T trend, R report, * all). */
 static const struct {
     const char *name, *in;
     bool has_value;
 } known[] = {
-    {"--output", "rmC", true}, {"-o", "rmC", true},       {"--set", "rpc", true},    {"--fresh", "r", false}, {"--limit", "rpc", true},
-    {"--shard", "rp", true},   {"--backend", "rp", true}, {"--gate", "C", true},     {"--ranks", "p", true},  {"--format", "R", true},
-    {"--grace", "r", true},    {"-q", "*", false},        {"-v", "*", false},        {"--quiet", "*", false}, {"--verbose", "*", false},
-    {"--help", "*", false},    {"-h", "*", false},        {"--version", "*", false},
+    {"--output", "rmCT", true}, {"-o", "rmCT", true},      {"--set", "rpc", true},    {"--fresh", "r", false}, {"--limit", "rpc", true},
+    {"--shard", "rp", true},    {"--backend", "rp", true}, {"--gate", "C", true},     {"--ranks", "p", true},  {"--format", "R", true},
+    {"--grace", "r", true},     {"-q", "*", false},        {"-v", "*", false},        {"--quiet", "*", false}, {"--verbose", "*", false},
+    {"--help", "*", false},     {"-h", "*", false},        {"--version", "*", false},
 };
 /* Slurm's default wait between SIGTERM and SIGKILL is 30 s. */
 enum { GRACE_SECONDS = 20 };
@@ -77,6 +79,8 @@ static char letter(rs_command command)
         return 'm';
     case RS_COMMAND_COMPARE:
         return 'C';
+    case RS_COMMAND_TREND:
+        return 'T';
     case RS_COMMAND_REPORT:
         return 'R';
     default:

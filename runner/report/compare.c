@@ -40,7 +40,7 @@ typedef struct comparing {
     rs_resample_pool pool;
 } comparing;
 
-static rs_digest point_key(const rs_plan_file *plan, const rs_plan_point *point)
+rs_digest rs_compare_key(const rs_plan_file *plan, const rs_plan_point *point)
 {
     rs_text text = {0};
     rs_emit_json(rs_plan_file_rope(plan, point), &text);
@@ -65,7 +65,7 @@ static void index_b(comparing *k)
     k->keys = rs_alloc((size_t)plan->n_points, sizeof *k->keys);
     for (int64_t i = 0; i < plan->n_points; i++)
         if (plan->points[i].listed)
-            k->keys[k->n_keys++] = (key_of_point){point_key(plan, &plan->points[i]), i};
+            k->keys[k->n_keys++] = (key_of_point){rs_compare_key(plan, &plan->points[i]), i};
     qsort(k->keys, (size_t)k->n_keys, sizeof *k->keys, by_key);
 }
 
@@ -201,7 +201,7 @@ static rs_status compare_points(comparing *k)
     for (int64_t i = 0; i < a->n_points && status == RS_OK; i++) {
         if (!a->points[i].listed)
             continue;
-        key_of_point key = {.key = point_key(a, &a->points[i])};
+        key_of_point key = {.key = rs_compare_key(a, &a->points[i])};
         const key_of_point *found = bsearch(&key, k->keys, (size_t)k->n_keys, sizeof key, by_key);
         if (found == NULL || !same_metrics(&a->tasks[a->points[i].task], &b->tasks[b->points[found->point].task])) {
             RS_PUSH(sa->unmatched, sa->n_unmatched, sa->cap, i);
@@ -306,7 +306,7 @@ static void comparing_free(comparing *k)
     free(k);
 }
 
-rs_status rs_report_compare(const char *folder_a, const char *folder_b, char *const *gates, int n_gates, rs_text *out, rs_text *yaml,
+rs_status rs_report_compare(const char *folder_a, const char *folder_b, char *const *gates, int n_gates, rs_text *out, json_t **tree,
                             bool *passed)
 {
     rs_status status = RS_OK;
@@ -327,8 +327,8 @@ rs_status rs_report_compare(const char *folder_a, const char *folder_b, char *co
     for (int i = 0; i < c->n_gates; i++)
         *passed = *passed && rs_gate_passes(&c->gates[i]);
     rs_compare_write_table(c, out);
-    if (yaml)
-        rs_compare_write_yaml(c, yaml);
+    if (tree)
+        *tree = rs_compare_tree(c);
 out:
     comparing_free(k);
     return status;

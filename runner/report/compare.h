@@ -38,6 +38,8 @@ typedef struct rs_comparison {
     rs_text notes; /* of gates that fail */
 } rs_comparison;
 
+/* The same for points of two plans that have rope, softmax, context and task in common. */
+rs_digest rs_compare_key(const rs_plan_file *plan, const rs_plan_point *point);
 /* "yarn factor=4 / T=1" of A's point. Freed by the caller. */
 char *rs_compare_label(const rs_plan_file *plan, const rs_plan_point *point);
 /* Whether a gate has something to hold, and all of it holds. */
@@ -45,6 +47,6 @@ bool rs_gate_passes(const rs_gate *gate);
 
 /* The table, the notes and the gates. */
 void rs_compare_write_table(const rs_comparison *c, rs_text *out);
-void rs_compare_write_yaml(const rs_comparison *c, rs_text *out);
+json_t *rs_compare_tree(const rs_comparison *c);
 
 #endif

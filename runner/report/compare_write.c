@@ -1,4 +1,4 @@
-/* What `compare A B` found: as a table with notes, and as YAML. */
+/* What `compare A B` found: as a table with notes, and as a tree. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -149,7 +149,7 @@ void rs_compare_write_table(const rs_comparison *c, rs_text *out)
     write_gates(c, out);
 }
 
-/* --- YAML --- */
+/* --- the tree --- */
 
 static json_t *side_tree(const rs_compared_side *side)
 {
@@ -202,7 +202,7 @@ static json_t *gates_tree(const rs_comparison *c)
     return list;
 }
 
-void rs_compare_write_yaml(const rs_comparison *c, rs_text *out)
+json_t *rs_compare_tree(const rs_comparison *c)
 {
     json_t *tree = json_object(), *pairs = json_array();
     json_object_set_new(tree, "schema", json_integer(1));
@@ -212,6 +212,5 @@ void rs_compare_write_yaml(const rs_comparison *c, rs_text *out)
     for (int64_t i = 0; i < c->n; i++)
         json_array_append_new(pairs, item_tree(&c->a.results->plan, &c->items[i]));
     json_object_set_new(tree, "pairs", pairs);
-    rs_emit_yaml(tree, 0, out);
-    json_decref(tree);
+    return tree;
 }

@@ -16,17 +16,23 @@ static const char *text_of(json_t *object, const char *key)
     return text ? text : "";
 }
 
-static void put_head(const rs_results *results, rs_text *out)
+void rs_html_head(const char *title, rs_text *out)
 {
-    json_t *model = json_object_get(results->plan.root, "model");
     rs_text_puts(out, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>"
                       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
                       "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src "
                       "'unsafe-inline'\"/>\n<title>ropesweep: ");
-    rs_html_text(text_of(model, "path"), out);
+    rs_html_text(title, out);
     rs_text_puts(out, "</title>\n<style>\n");
     rs_text_puts(out, rs_html_style);
     rs_text_puts(out, "</style></head><body>\n<a class=\"skip\" href=\"#main\">Skip to the results</a>\n");
+}
+
+void rs_html_foot(rs_text *out)
+{
+    rs_text_puts(out, "</main>\n<script>//<![CDATA[\n");
+    rs_text_puts(out, rs_html_script);
+    rs_text_puts(out, "//]]></script></body></html>\n");
 }
 
 /* --- verdict --- */
@@ -229,16 +235,14 @@ rs_status rs_report_write_html(const char *folder, const rs_results *results, js
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         put_part(&page, &parts[i], &contents);
     rs_html_page_close(&page);
-    put_head(results, out);
+    rs_html_head(text_of(json_object_get(results->plan.root, "model"), "path"), out);
     put_verdict(results, out);
     put_facts(results->plan.root, run, out);
     rs_text_puts(out, "<nav aria-label=\"Contents\"><ul>\n");
     rs_text_append(out, contents.data, contents.n);
     rs_text_puts(out, "</ul></nav>\n<main id=\"main\">\n");
     rs_text_append(out, body.data, body.n);
-    rs_text_puts(out, "</main>\n<script>//<![CDATA[\n");
-    rs_text_puts(out, rs_html_script);
-    rs_text_puts(out, "//]]></script></body></html>\n");
+    rs_html_foot(out);
     rs_text_free(&contents);
     rs_text_free(&body);
     return rs_sink_close(sink, RS_OK);

@@ -6,6 +6,9 @@
 #include "report/svg.h"
 
 extern const char rs_html_style[], rs_html_script[];
+/* Up to the body's beginning, and from the end of its <main> on. */
+void rs_html_head(const char *title, rs_text *out);
+void rs_html_foot(rs_text *out);
 
 typedef struct rs_html_page {
     const rs_results *results;
@@ -39,7 +42,8 @@ void rs_html_put_versus(rs_html_versus versus, rs_text *out);
 bool rs_html_has_task(const rs_html_page *page, int task);
 bool rs_html_row_has_task(const rs_html_page *page, int64_t row, int task);
 void rs_html_task_head(const rs_html_page *page, int task);
-/* A table's beginning: a box that scrolls, also by keys, and is named for those who do not see it. `class` of the table, `id` NULL: none. */
+/* A table's beginning: a box that scrolls, also by keys, and is named for those who do not see it. `class` of the table, `id` NULL: none.
+ */
 void rs_html_table_open(const char *name, const char *class, const char *id, rs_text *out);
 void rs_html_table_close(rs_text *out);
 /* A cell at the head of a row, with the variant's name. */

@@ -21,6 +21,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <jansson.h>
+
 #include "base/status.h"
 #include "base/text.h"
 #include "report/journal.h"
@@ -70,9 +72,13 @@ bool rs_report_is_complete(const char *folder);
 rs_status rs_report_write_table(const rs_journal *journal, int width, rs_text *out);
 
 /* `compare A B`: differences of metrics of points that both hold, paired by sample where the samples are the same. gates: "TASK[@CONTEXT]
- * METRIC OP VALUE". out: the table; yaml: the same for programs, or NULL. *passed false: a gate failed. */
-rs_status rs_report_compare(const char *folder_a, const char *folder_b, char *const *gates, int n_gates, rs_text *out, rs_text *yaml,
+ * METRIC OP VALUE". out: the table; tree: the same for programs, or NULL. *passed false: a gate failed. */
+rs_status rs_report_compare(const char *folder_a, const char *folder_b, char *const *gates, int n_gates, rs_text *out, json_t **tree,
                             bool *passed);
+
+/* `trend DIR...`: the metrics of every point over folders, the oldest first, and which gates of DIR/compare.json (`compare`'s -o) failed.
+ * page: the HTML file to write, or NULL; out: the table. */
+rs_status rs_report_trend(const char *const *folders, int n, const char *page, rs_text *out);
 
 /* `merge DIR... -o DIR`: joins the journals of shards of one plan. Refuses different plans; names what is missing or double. */
 rs_status rs_report_merge(char *const *folders, int n_folders, const char *output, rs_report_summary *summary);

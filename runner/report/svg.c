@@ -1,13 +1,26 @@
 #include "report/svg.h"
 
 #include <math.h>
-#include <stdio.h>
+#include <string.h>
 
 enum { WIDTH = 760, HEIGHT = 340, LEFT = 64, RIGHT = 16, TOP = 20, BOTTOM = 46 };
 
+static double x_scale(const char *const *names, double x)
+{
+    return names ? x : log10(x);
+}
+
+void rs_svg_put_x(const char *const *names, double x, rs_text *out)
+{
+    if (names)
+        rs_html_text(names[(int)x - 1], out);
+    else
+        rs_text_printf(out, "%.4g", x);
+}
+
 double rs_svg_x(const rs_svg_frame *f, double x)
 {
-    return LEFT + (log10(x) - f->x_low) / (f->x_high - f->x_low) * (WIDTH - LEFT - RIGHT);
+    return LEFT + (x_scale(f->names, x) - f->x_low) / (f->x_high - f->x_low) * (WIDTH - LEFT - RIGHT);
 }
 
 double rs_svg_y(const rs_svg_frame *f, double y)
@@ -36,13 +49,13 @@ static void widen_y(const rs_chart *chart, double y, rs_svg_frame *f)
 
 static bool find_frame(const rs_chart *chart, rs_svg_frame *f)
 {
-    *f = (rs_svg_frame){NAN, NAN, NAN, NAN, chart->log_y};
+    *f = (rs_svg_frame){NAN, NAN, NAN, NAN, chart->log_y, chart->names};
     for (int c = 0; c < chart->n_curves; c++) {
         const rs_curve *curve = &chart->curves[c];
         for (int i = 0; i < curve->n; i++) {
             if (!isfinite(curve->y[i]) || !isfinite(curve->x[i]))
                 continue;
-            widen(log10(curve->x[i]), &f->x_low, &f->x_high);
+            widen(x_scale(f->names, curve->x[i]), &f->x_low, &f->x_high);
             widen_y(chart, curve->y[i], f);
             if (curve->low && curve->colour < RS_SVG_COLOURS) {
                 widen_y(chart, curve->low[i], f);
@@ -56,7 +69,7 @@ static bool find_frame(const rs_chart *chart, rs_svg_frame *f)
         f->y_low = 0;
         f->y_high = 1;
     }
-    double x_room = f->x_high > f->x_low ? 0.03 * (f->x_high - f->x_low) : 0.5;
+    double x_room = f->x_high > f->x_low ? (f->names ? 0.06 : 0.03) * (f->x_high - f->x_low) : 0.5; /* half a name has to fit */
     double y_room = f->y_high > f->y_low ? 0.06 * (f->y_high - f->y_low) : fabs(f->y_high) * 0.1 + 0.1;
     f->x_low -= x_room;
     f->x_high += x_room;
@@ -92,22 +105,41 @@ static void put_y_ticks(const rs_svg_frame *f, rs_text *out)
         put_y_tick(f, k == 0 ? 0 : k * step, out);
 }
 
+static void put_x_label(const rs_svg_frame *f, double value, rs_text *out)
+{
+    if (f->names)
+        rs_svg_put_x(f->names, value, out);
+    else
+        rs_text_printf(out, value >= 1e6 ? "%.3g" : "%.0f", value);
+}
+
 static void put_x_tick(const rs_svg_frame *f, double value, double *last, rs_text *out)
 {
-    double x = rs_svg_x(f, value);
-    char text[32];
+    double x = rs_svg_x(f, value), room = f->names ? 7.0 * (double)strlen(f->names[(int)value - 1]) : 46;
     if (x < LEFT || x > WIDTH - RIGHT)
         return;
-    if (value >= 1e6)
-        snprintf(text, sizeof text, "%.3g", value);
-    else
-        snprintf(text, sizeof text, "%.0f", value);
     rs_text_printf(out, "<path class=\"grid\" d=\"M%.1f %dV%d\"/>", x, TOP, HEIGHT - BOTTOM);
-    if (x - *last > 46) { /* labels that would touch are left out */
-        rs_text_printf(out, "<text class=\"tick\" x=\"%.1f\" y=\"%d\">%s</text>", x, HEIGHT - BOTTOM + 18, text);
+    if (x - *last > room) { /* labels that would touch are left out */
+        rs_text_printf(out, "<text class=\"tick\" x=\"%.1f\" y=\"%d\">", x, HEIGHT - BOTTOM + 18);
+        put_x_label(f, value, out);
+        rs_text_puts(out, "</text>");
         *last = x;
     }
     rs_text_puts(out, "\n");
+}
+
+static void put_mark(const rs_chart *chart, const rs_svg_frame *f, double value, rs_text *out)
+{
+    double x = rs_svg_x(f, value);
+    if (x <= LEFT || x >= WIDTH - RIGHT)
+        return;
+    rs_text_printf(out, "<path class=\"mark\" d=\"M%.1f %dV%d\"/><text class=\"tick\" x=\"%.1f\" y=\"%d\">", x, TOP, HEIGHT - BOTTOM, x,
+                   TOP - 3);
+    if (chart->mark_label)
+        rs_html_text(chart->mark_label, out);
+    else
+        rs_text_printf(out, "%.0f", value);
+    rs_text_puts(out, "</text>\n");
 }
 
 static void put_x_ticks(const rs_chart *chart, const rs_svg_frame *f, rs_text *out)
@@ -115,15 +147,13 @@ static void put_x_ticks(const rs_chart *chart, const rs_svg_frame *f, rs_text *o
     double last = -1e9;
     for (int i = 0; i < chart->n_ticks; i++)
         put_x_tick(f, chart->ticks[i], &last, out);
-    if (chart->ticks == NULL)
+    for (int i = 1; i <= chart->n_names; i++)
+        put_x_tick(f, i, &last, out);
+    if (chart->ticks == NULL && chart->names == NULL)
         for (int e = (int)ceil(f->x_low); e <= (int)floor(f->x_high); e++)
             put_x_tick(f, pow(10, e), &last, out);
-    for (int i = 0; i < chart->n_marks; i++) {
-        double x = rs_svg_x(f, chart->marks[i]);
-        if (x > LEFT && x < WIDTH - RIGHT)
-            rs_text_printf(out, "<path class=\"mark\" d=\"M%.1f %dV%d\"/><text class=\"tick\" x=\"%.1f\" y=\"%d\">%.0f</text>\n", x, TOP,
-                           HEIGHT - BOTTOM, x, TOP - 3, chart->marks[i]);
-    }
+    for (int i = 0; i < chart->n_marks; i++)
+        put_mark(chart, f, chart->marks[i], out);
 }
 
 void rs_svg_write(const rs_chart *chart, rs_text *out)

@@ -59,13 +59,15 @@ static void put_value(double value, rs_text *out)
     rs_text_printf(out, "%.4g", value);
 }
 
-static void put_marker(const rs_curve *curve, int i, double x, double y, rs_text *out)
+static void put_marker(const rs_curve *curve, int i, const rs_svg_frame *f, double x, double y, rs_text *out)
 {
     rs_text_puts(out, "<path class=\"m\" tabindex=\"0\" role=\"img\" d=\"");
     put_marker_path(curve->colour, x, y, out);
     rs_text_puts(out, "\"><title>");
     rs_html_text(curve->label, out);
-    rs_text_printf(out, ", %.4g: ", curve->x[i]);
+    rs_text_puts(out, ", ");
+    rs_svg_put_x(f->names, curve->x[i], out);
+    rs_text_puts(out, ": ");
     put_value(curve->y[i], out);
     if (isfinite(curve->low[i]) && isfinite(curve->high[i])) {
         rs_text_puts(out, " [");
@@ -121,7 +123,7 @@ void rs_svg_curve(const rs_curve *curve, const rs_svg_frame *f, rs_text *out)
         put_intervals(curve, f, out);
     for (int i = 0; i < curve->n && marked; i++)
         if (find_place(curve, i, f, &x, &y))
-            put_marker(curve, i, x, y, out);
+            put_marker(curve, i, f, x, y, out);
     rs_text_puts(out, "</g>\n");
 }
 
@@ -175,8 +177,11 @@ void rs_svg_numbers(const rs_chart *chart, rs_text *out)
     rs_text_puts(out, "; columns: ");
     rs_html_text(chart->x_label, out);
     rs_text_puts(out, "</caption><thead><tr><th scope=\"col\">variant</th>");
-    for (int i = 0; i < head->n; i++)
-        rs_text_printf(out, "<th scope=\"col\" class=\"num\">%.4g</th>", head->x[i]);
+    for (int i = 0; i < head->n; i++) {
+        rs_text_puts(out, "<th scope=\"col\" class=\"num\">");
+        rs_svg_put_x(chart->names, head->x[i], out);
+        rs_text_puts(out, "</th>");
+    }
     rs_text_puts(out, "</tr></thead><tbody>\n");
     for (int c = chart->n_curves - 1; c >= 0; c--) {
         const rs_curve *curve = &chart->curves[c];
