@@ -109,11 +109,53 @@ def array(cluster, reference):
     expect_samples(folder, reference)
 
 
+# --- every night ---
+
+def spoilt_model(folder):
+    """tiny-gemma with all queries halved, which is softmax at twice the temperature: in bf16, one less in the exponent."""
+    model = h.link_model(folder, "spoilt", without=["model.safetensors"])
+    header, data = h.read_safetensors(h.TINY_GEMMA)
+    data = bytearray(data)
+    for name, tensor in header.items():
+        begin, end = tensor["data_offsets"]
+        for at in range(begin, end if name.endswith("q_proj.weight") else begin, 2):
+            value = int.from_bytes(data[at:at + 2], "little")
+            data[at:at + 2] = (value - 0x80 if value & 0x7f00 else 0).to_bytes(2, "little")
+    h.write_safetensors(model, header, bytes(data))
+    return model
+
+
+def nightly(cluster):
+    """A night, its like, and one whose arithmetic is another: a gate catches it, and the last good night outlives its time."""
+    folder = sweep_folder()
+    h.write(folder, "gates", "# of the same arithmetic\n\nperplexity nll_per_token <= 0.002\nkv_lookup accuracy >= -0.1\n")
+    nights = os.path.join(folder, "results/nightly")
+
+    def night(code, *more):
+        job = submit(cluster, folder, "nightly.sbatch", "sweep.yaml", "gates", "-q", *more, KEEP="1")
+        wait(cluster, job, code)
+        expect(not os.path.lexists(os.path.join(nights, "unfinished")), "the night is unfinished", output(cluster, job))
+        return sorted(n for n in os.listdir(nights) if n[0].isdigit()), os.readlink(os.path.join(nights, "last-good")), output(cluster, job)
+
+    first, good, text = night(0)
+    expect(first == [good] and text.count(" passed: ") == 2, f"nights {first}, the good one {good}", text)
+    second, good, text = night(0)
+    expect(second == [good] and good > first[0] and text.count(" passed: ") == 2, f"nights {second}, the good one {good}", text)
+    third, still, text = night(4, "--set", "model.path=" + spoilt_model(folder))
+    expect(len(third) == 2 and third[0] == still == good, f"nights {third}, the good one {still}", text)
+    expect("gate 'perplexity nll_per_token <= 0.002' FAILED" in text, "no gate failed", text)
+    gates = [line.split()[1:] for line in text.splitlines() if line.startswith("gates ")]
+    expect(gates[-1] == ["passed", "FAILED"], f"the trend's gates: {gates}", text)
+    page = h.read(nights, "trend.html").decode()
+    expect(">gate failed<" in page and all(n in page for n in third), "trend.html")
+
+
 def tests(suite, cluster, reference):
     suite.case("TERM: a job puts itself back and goes on", puts_itself_back, cluster, reference)
     suite.case("the time limit: TERM comes before it", time_limit, cluster)
     suite.case("a node fails: the job is put back and goes on", node_fails, cluster, reference)
     suite.case("a job array and its merge", array, cluster, reference)
+    suite.case("nightly: a planted regression fails its gate", nightly, cluster)
 
 
 c.run_tests(tests)
