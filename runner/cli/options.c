@@ -12,7 +12,7 @@ const char rs_help_text[] = "usage: ropesweep CONFIG.yaml [options]            r
                             "       ropesweep plan CONFIG.yaml [--ranks N]     points, memory, FLOPs; reads no weights\n"
                             "       ropesweep check CONFIG.yaml                validate the config and the checkpoint's headers\n"
                             "       ropesweep report DIR [--format lm-eval]    rebuild the reports of an output folder; DIR/lm-eval too\n"
-                            "       ropesweep compare A B [--gate 'TASK[@CONTEXT] METRIC >= X']... [-o FILE.yaml]\n"
+                            "       ropesweep compare A B [--gate 'TASK[@CONTEXT] METRIC >= X']... [-o FILE.yaml|FILE.json]\n"
                             "       ropesweep trend DIR... [-o FILE.html]      one metric after the other over nights\n"
                             "       ropesweep merge DIR... -o DIR              join the shards of a job array\n"
                             "       ropesweep list rope|softmax|tasks|config   what there is, with every key\n"
@@ -21,8 +21,7 @@ const char rs_help_text[] = "usage: ropesweep CONFIG.yaml [options]            r
                             "  -o, --output DIR   output folder            --set KEY=VALUE   override, e.g. model.dtype=fp32\n"
                             "  --fresh            move old results aside   --limit N         at most N samples a point\n"
                             "  --shard I/N        part I of N, from 0      --backend NAME    cpu or cuda; default: a GPU if any\n"
-                            "  --grace SECONDS    to stop in; default 20   -q, -v            less, more to read\n"
-                            "  --version, --help\n"
+                            "  --grace SECONDS    to stop in; default 20   -q, -v            less, more; also: --version, --help\n"
                             "\n"
                             "The same command again finishes what is missing. Exit codes: 0 all points done, 1 internal error,\n"
                             "2 something to correct, 3 finished with failed points, 4 a gate failed, 75 stopped, can be resumed.\n";
