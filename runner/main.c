@@ -120,7 +120,11 @@ static int answer(const rs_options *options)
     }
     if (status == RS_OK && fflush(stdout) != 0)
         status = rs_fail(RS_IO, "standard output cannot be written");
-    return status != RS_OK ? fail(status) : !passed ? EXIT_GATE : result_code(result);
+    if (status != RS_OK) { /* where files are read and written, the same command goes on once the disk is well */
+        int code = fail(status);
+        return status == RS_IO && computes(options->command) ? EXIT_RESUMABLE : code;
+    }
+    return !passed ? EXIT_GATE : result_code(result);
 }
 
 int main(int argc, char **argv)

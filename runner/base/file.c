@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,12 +12,28 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/pulse.h"
+
+/* What the user named, or may not touch; anything else the system refused for reasons of its own. */
+static rs_status status_of(int cause)
+{
+    static const int theirs[] = {ENOENT, ENOTDIR, EISDIR, EACCES, EPERM, EROFS, ELOOP, ENAMETOOLONG, EEXIST, ENOTEMPTY, ENXIO};
+    for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++)
+        if (cause == theirs[i])
+            return RS_INVALID;
+    return RS_IO;
+}
+
+rs_status rs_file_fail(const char *path, int cause)
+{
+    return rs_fail(status_of(cause), "%s: %s", path, strerror(cause));
+}
 
 static rs_status open_regular(const char *path, int *fd, size_t *n)
 {
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    RS_RETRY(*fd, open(path, O_RDONLY | O_CLOEXEC));
     if (*fd < 0)
-        return rs_fail(RS_INVALID, "%s: %s", path, strerror(errno));
+        return rs_file_fail(path, errno);
     struct stat info;
     if (fstat(*fd, &info) != 0 || !S_ISREG(info.st_mode)) {
         close(*fd);
@@ -37,13 +54,12 @@ rs_status rs_file_read(const char *path, size_t max_bytes, rs_text *out)
     rs_text_clear(out);
     char chunk[65536];
     while (status == RS_OK) {
-        ssize_t got = read(fd, chunk, sizeof chunk);
+        ssize_t got;
+        RS_RETRY(got, read(fd, chunk, sizeof chunk));
         if (got == 0)
             break;
-        if (got < 0 && errno == EINTR)
-            continue;
         if (got < 0)
-            status = rs_fail(RS_IO, "%s: %s", path, strerror(errno));
+            status = rs_file_fail(path, errno);
         else
             rs_text_append(out, chunk, (size_t)got);
         if (status == RS_OK && out->n > max_bytes)
@@ -80,40 +96,93 @@ void rs_file_unmap(rs_mapping *mapping)
     *mapping = (rs_mapping){0};
 }
 
-static rs_status write_all(int fd, const char *path, const char *bytes, size_t n)
+int rs_file_write_all(int fd, const char *bytes, size_t n)
 {
     while (n > 0) {
-        ssize_t done = write(fd, bytes, n);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done < 0)
-            return rs_fail(RS_IO, "%s: %s", path, strerror(errno));
+        ssize_t done;
+        rs_pulse_tick();
+        RS_RETRY(done, write(fd, bytes, n));
+        if (done <= 0)
+            return done < 0 ? errno : ENOSPC;
         bytes += done;
         n -= (size_t)done;
     }
-    if (fsync(fd) != 0)
-        return rs_fail(RS_IO, "%s: %s", path, strerror(errno));
-    return RS_OK;
+    return 0;
+}
+
+rs_status rs_file_begin(const char *temporary, int *fd)
+{
+    int rc;
+    RS_RETRY(rc, unlink(temporary));
+    RS_RETRY(*fd, open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
+    return *fd < 0 ? rs_file_fail(temporary, errno) : RS_OK;
+}
+
+rs_status rs_file_finish(int fd, const char *temporary, const char *path, rs_status status)
+{
+    int rc = 0;
+    if (status == RS_OK)
+        RS_RETRY(rc, fsync(fd));
+    if (rc != 0)
+        status = rs_file_fail(path, errno);
+    close(fd);
+    if (status == RS_OK)
+        RS_RETRY(rc, rename(temporary, path));
+    if (status == RS_OK && rc != 0)
+        status = rs_file_fail(path, errno);
+    if (status != RS_OK) {
+        RS_RETRY(rc, unlink(temporary));
+        return status;
+    }
+    char *folder = rs_path_folder(path);
+    status = rs_folder_sync(folder);
+    free(folder);
+    return status;
 }
 
 rs_status rs_file_write_atomic(const char *path, const char *bytes, size_t n)
 {
     char *temporary = rs_format("%s.tmp", path);
-    rs_status status = RS_OK;
-    unlink(temporary);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (fd < 0) {
-        status = rs_fail(RS_IO, "%s: %s", temporary, strerror(errno));
-    } else {
-        status = write_all(fd, temporary, bytes, n);
-        close(fd);
-        if (status == RS_OK && rename(temporary, path) != 0)
-            status = rs_fail(RS_IO, "%s: %s", path, strerror(errno));
-        if (status != RS_OK)
-            unlink(temporary);
+    int fd;
+    rs_status status = rs_file_begin(temporary, &fd);
+    if (status == RS_OK) {
+        int cause = rs_file_write_all(fd, bytes, n);
+        status = rs_file_finish(fd, temporary, path, cause ? rs_file_fail(path, cause) : RS_OK);
     }
     free(temporary);
     return status;
+}
+
+rs_status rs_folder_sync(const char *path)
+{
+    int fd, rc;
+    RS_RETRY(fd, open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (fd < 0)
+        return rs_file_fail(path, errno);
+    RS_RETRY(rc, fsync(fd));
+    int cause = errno;
+    close(fd);
+    bool cannot = cause == EINVAL || cause == EBADF || cause == EOPNOTSUPP || cause == ENOSYS || cause == EROFS;
+    return rc != 0 && !cannot ? rs_file_fail(path, cause) : RS_OK; /* some file systems do not know it for folders */
+}
+
+static rs_status make_folder(const char *path)
+{
+    int rc;
+    struct stat info;
+    RS_RETRY(rc, mkdir(path, 0777));
+    if (rc == 0) {
+        char *parent = rs_path_folder(path);
+        rs_status status = rs_folder_sync(parent);
+        free(parent);
+        return status;
+    }
+    int cause = errno;
+    if (cause != EEXIST)
+        return rs_fail(status_of(cause), "%s: cannot create the folder: %s", path, strerror(cause));
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        return RS_OK;
+    return rs_fail(RS_INVALID, "%s: cannot create the folder: a file of that name exists", path);
 }
 
 rs_status rs_folder_create(const char *path)
@@ -125,10 +194,7 @@ rs_status rs_folder_create(const char *path)
             continue;
         char end = *p;
         *p = '\0';
-        struct stat info;
-        if (mkdir(partial, 0777) != 0 && (errno != EEXIST || stat(partial, &info) != 0 || !S_ISDIR(info.st_mode)))
-            status = rs_fail(RS_INVALID, "%s: cannot create the folder: %s", partial,
-                             errno == EEXIST || errno == 0 ? "a file of that name exists" : strerror(errno));
+        status = make_folder(partial);
         *p = end;
         if (end == '\0')
             break;

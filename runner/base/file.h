@@ -2,6 +2,7 @@
 #ifndef RS_BASE_FILE_H
 #define RS_BASE_FILE_H
 
+#include <errno.h>
 #include <stddef.h>
 
 #include "base/status.h"
@@ -18,11 +19,26 @@ typedef struct rs_mapping {
 rs_status rs_file_map(const char *path, rs_mapping *out);
 void rs_file_unmap(rs_mapping *mapping);
 
-/* Writes to a temporary file beside `path`, syncs it and renames it over: a reader sees the old or the new, never a part. */
+/* Writes to a temporary file beside `path`, syncs it and puts it in place: a reader sees the old or the new, never a part. */
 rs_status rs_file_write_atomic(const char *path, const char *bytes, size_t n);
+
+/* What a system call on `path` failed for: RS_INVALID where the user named or protected the wrong thing, else RS_IO. */
+rs_status rs_file_fail(const char *path, int cause);
+/* The steps of an atomic write, for files that are made piece by piece. Interrupted and short calls are gone on with. */
+rs_status rs_file_begin(const char *temporary, int *fd);    /* a new file in the place of one that a dead run left */
+int rs_file_write_all(int fd, const char *bytes, size_t n); /* 0, or the errno of what went wrong */
+rs_status rs_file_finish(int fd, const char *temporary, const char *path, rs_status status); /* OK: syncs, renames; else unlinks; closes */
+/* Names in a folder that were made, renamed or taken away outlive a loss of power after this. */
+rs_status rs_folder_sync(const char *path);
 
 /* Creates a folder and its parents; an existing folder is fine. */
 rs_status rs_folder_create(const char *path);
+
+/* A system call again for as long as signals interrupt it, which on network file systems they may do to any. */
+#define RS_RETRY(result, call)                                                                                                             \
+    do                                                                                                                                     \
+        (result) = (call);                                                                                                                 \
+    while ((result) < 0 && errno == EINTR)
 
 /* Paths that match a pattern, sorted by byte; RS_INVALID if none does. Freed with rs_paths_free. */
 typedef struct rs_paths {

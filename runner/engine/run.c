@@ -473,29 +473,39 @@ static rs_status compute(run *r, bool *stopped)
     return agree(r, status);
 }
 
+/* Reports where anything changed, and the table on the terminal. */
+static rs_status report(run *r, rs_report_summary *summary)
+{
+    rs_text table = {0};
+    rs_text *shown = rs_log_get_level() >= RS_LOG_NORMAL ? &table : NULL;
+    rs_status status = rs_journal_sync(r->journal);
+    rs_pulse_work("writing reports");
+    if (status == RS_OK)
+        status = r->unchanged ? rs_report_summarize(r->journal, summary) : write_reports(r, summary, shown);
+    if (status == RS_OK && r->unchanged && shown)
+        status = rs_report_write_table(r->journal, TABLE_WIDTH, shown);
+    if (table.n) {
+        fputs(table.data, stdout);
+        char *folder = rs_path_tidy(r->folder);
+        printf("\n%s/report.yaml\n%s/report.json\n%s/samples.jsonl\n%s/report.html\n", folder, folder, folder, folder);
+        fflush(stdout);
+        free(folder);
+    }
+    rs_text_free(&table);
+    return status;
+}
+
 static rs_status finish(run *r, bool stopped, rs_run_result *result)
 {
-    rs_pulse_work("writing reports");
     int verdict[2] = {RS_OK, RS_RUN_COMPLETE};
+    rs_pulse_work("writing reports");
     if (r->n_units > 0) {
         RS_TRY(collect_memory(r));
         RS_TRY(collect_use(r));
     }
     if (rs_comm_rank(r->world) == 0) {
         rs_report_summary summary = {0};
-        rs_text table = {0};
-        rs_text *shown = rs_log_get_level() >= RS_LOG_NORMAL ? &table : NULL;
-        verdict[0] = (int)(r->unchanged ? rs_report_summarize(r->journal, &summary) : write_reports(r, &summary, shown));
-        if (verdict[0] == RS_OK && r->unchanged && shown)
-            verdict[0] = (int)rs_report_write_table(r->journal, TABLE_WIDTH, shown);
-        if (table.n) {
-            fputs(table.data, stdout);
-            char *folder = rs_path_tidy(r->folder);
-            printf("\n%s/report.yaml\n%s/report.json\n%s/samples.jsonl\n%s/report.html\n", folder, folder, folder, folder);
-            fflush(stdout);
-            free(folder);
-        }
-        rs_text_free(&table);
+        verdict[0] = (int)report(r, &summary);
         rs_status closed = rs_journal_close(r->journal);
         r->journal = NULL;
         verdict[0] = verdict[0] == RS_OK ? (int)closed : verdict[0];
@@ -537,20 +547,10 @@ static void run_close(run *r)
     rs_comm_close(r->group);
 }
 
-static rs_status run_phases(run *r, rs_run_result *result)
+/* From the first look into the output folder to the last report. */
+static rs_status in_folder(run *r, rs_run_result *result)
 {
     bool stopped = false;
-    RS_TRY(agree(r, load_files(r)));
-    r->tensor = (int)rs_param_number(&r->config->parallel, "tensor");
-    r->first_rank = scheduler_computes(r->config) ? 0 : r->tensor;
-    RS_TRY(agree(r, rs_watch_open(r->world, rs_param_number(&r->config->parallel, "heartbeat"), &r->watch)));
-    rs_pulse_work("reading the tasks' files");
-    RS_TRY(agree(r, open_plan(r)));
-    rs_plan_deal(r->plan, r->options->shard, r->options->n_shards);
-    RS_TRY(find_places(r));
-    RS_TRY(agree(r, plan_memory(r)));
-    rs_stop_install((unsigned)(r->options->grace + LATEST_SECONDS));
-    rs_pulse_work("opening the journal");
     RS_TRY(prepare_output(r));
     r->facts.ranks = rs_comm_size(r->world);
     r->facts.tensor = r->tensor;
@@ -564,7 +564,25 @@ static rs_status run_phases(run *r, rs_run_result *result)
         rs_report_summary summary;
         (void)write_reports(r, &summary, NULL);
     }
-    *result = status == RS_IO ? RS_RUN_STOPPED : RS_RUN_COMPLETE;
+    return status;
+}
+
+static rs_status run_phases(run *r, rs_run_result *result)
+{
+    RS_TRY(agree(r, load_files(r)));
+    r->tensor = (int)rs_param_number(&r->config->parallel, "tensor");
+    r->first_rank = scheduler_computes(r->config) ? 0 : r->tensor;
+    RS_TRY(agree(r, rs_watch_open(r->world, rs_param_number(&r->config->parallel, "heartbeat"), &r->watch)));
+    rs_pulse_work("reading the tasks' files");
+    RS_TRY(agree(r, open_plan(r)));
+    rs_plan_deal(r->plan, r->options->shard, r->options->n_shards);
+    RS_TRY(find_places(r));
+    RS_TRY(agree(r, plan_memory(r)));
+    rs_stop_install((unsigned)(r->options->grace + LATEST_SECONDS));
+    rs_pulse_work("opening the journal");
+    rs_status status = in_folder(r, result);
+    if (status == RS_IO) /* a full or broken disk: the same command goes on once there is a good one */
+        *result = RS_RUN_STOPPED;
     return status;
 }
 

@@ -169,12 +169,13 @@ static rs_status open_log(rs_journal *journal)
 {
     int flags = journal->writing ? O_RDWR | O_APPEND | O_CREAT : O_RDONLY;
     journal->log_path = rs_path_join(journal->folder, "records.log");
-    journal->log = open(journal->log_path, flags | O_CLOEXEC | O_NOFOLLOW, 0666);
+    RS_RETRY(journal->log, open(journal->log_path, flags | O_CLOEXEC | O_NOFOLLOW, 0666));
     if (journal->log < 0 && errno == ELOOP)
         return rs_fail(RS_INVALID, "%s: is a symbolic link; a journal's files are files", journal->log_path);
     if (journal->log < 0)
-        return rs_fail(journal->writing ? RS_IO : RS_INVALID, "%s: %s", journal->log_path, strerror(errno));
-    return RS_OK;
+        return rs_file_fail(journal->log_path, errno);
+    journal->dirty = journal->writing; /* a killed run's last records may not be on the disk yet */
+    return journal->writing ? rs_folder_sync(journal->folder) : RS_OK;
 }
 
 static rs_status journal_open(const char *folder, bool writing, bool fresh, rs_journal **out)
@@ -184,7 +185,7 @@ static rs_status journal_open(const char *folder, bool writing, bool fresh, rs_j
     *out = NULL;
     journal->view = rs_alloc(1, sizeof *journal->view);
     journal->folder = rs_format("%s/journal", folder);
-    journal->lock = journal->log = -1;
+    journal->log = -1;
     journal->writing = writing;
     clock_gettime(CLOCK_MONOTONIC, &journal->synced);
     if (writing)
@@ -209,14 +210,16 @@ rs_status rs_journal_read(const char *folder, rs_journal **out)
     return journal_open(folder, false, false, out);
 }
 
-static rs_status sync_log(rs_journal *journal)
+rs_status rs_journal_sync(rs_journal *journal)
 {
+    int rc;
     clock_gettime(CLOCK_MONOTONIC, &journal->synced);
     if (!journal->dirty)
         return RS_OK;
     rs_pulse_work("syncing the journal");
-    if (fdatasync(journal->log) != 0)
-        return rs_fail(RS_IO, "%s: %s", journal->log_path, strerror(errno));
+    RS_RETRY(rc, fdatasync(journal->log));
+    if (rc != 0)
+        return rs_file_fail(journal->log_path, errno);
     journal->dirty = false;
     return RS_OK;
 }
@@ -225,14 +228,13 @@ rs_status rs_journal_close(rs_journal *journal)
 {
     if (journal == NULL)
         return RS_OK;
-    rs_status status = journal->log >= 0 ? sync_log(journal) : RS_OK;
+    rs_status status = journal->log >= 0 ? rs_journal_sync(journal) : RS_OK;
     if (journal->view->map)
         munmap(journal->view->map, journal->view->bytes);
     free(journal->view);
     if (journal->log >= 0)
         close(journal->log);
-    if (journal->lock >= 0)
-        close(journal->lock); /* and with it goes the lock; the file stays, for unlinking it would race with the next holder */
+    rs_journal_lock_release(journal->lock);
     free(journal->folder);
     free(journal->log_path);
     free(journal->entries);
@@ -247,7 +249,7 @@ rs_status rs_journal_tick(rs_journal *journal)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     double passed = (double)(now.tv_sec - journal->synced.tv_sec) + 1e-9 * (double)(now.tv_nsec - journal->synced.tv_nsec);
-    return passed >= 1 ? sync_log(journal) : RS_OK;
+    return passed >= 1 ? rs_journal_sync(journal) : RS_OK;
 }
 
 /* --- appending --- */
@@ -255,27 +257,21 @@ rs_status rs_journal_tick(rs_journal *journal)
 /* Back to the last whole line. */
 static bool take_back(rs_journal *journal)
 {
-    journal->torn = ftruncate(journal->log, journal->end) != 0;
+    int rc;
+    RS_RETRY(rc, ftruncate(journal->log, journal->end));
+    journal->torn = rc != 0;
     return !journal->torn;
 }
 
 static rs_status write_line(rs_journal *journal, const char *line, size_t n)
 {
-    size_t written = 0;
     if (journal->torn && !take_back(journal))
-        return rs_fail(RS_IO, "%s: %s", journal->log_path, strerror(errno));
-    while (written < n) {
-        ssize_t done = write(journal->log, line + written, n - written);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0) {
-            int cause = done < 0 ? errno : ENOSPC;
-            take_back(journal);
-            return rs_fail(RS_IO, "%s: %s; the journal holds all records before this one", journal->log_path, strerror(cause));
-        }
-        written += (size_t)done;
-    }
-    return RS_OK;
+        return rs_file_fail(journal->log_path, errno);
+    int cause = rs_file_write_all(journal->log, line, n);
+    if (cause == 0)
+        return RS_OK;
+    take_back(journal);
+    return rs_fail(RS_IO, "%s: %s; the journal holds all records before this one", journal->log_path, strerror(cause));
 }
 
 rs_status rs_journal_append(rs_journal *journal, const char *json, size_t n)

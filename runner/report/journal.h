@@ -1,7 +1,7 @@
 /* What a run has found so far, on disk: journal/plan.json (the points and the effective configuration) and journal/records.log, one line a
  * record: 16 hexadecimal digits (XXH3-64 of the rest), a space, the record's JSON. Appended and handed to the kernel record by record; synced
  * to the disk at most a second later and at the end. A torn last line is cut off with a warning; a damaged line inside is named and its
- * record is made again. One process writes: the folder is locked (flock on journal/lock, host and pid inside).
+ * record is made again. One process writes: the folder is locked (report/journal_lock.h).
  * In memory lies an index of 48 bytes a record; the records stay in the file. */
 #ifndef RS_REPORT_JOURNAL_H
 #define RS_REPORT_JOURNAL_H
@@ -51,7 +51,9 @@ rs_status rs_journal_write_plan(rs_journal *journal, const char *json, size_t n)
 
 /* Appends and keeps a record given as its JSON form. A record whose id is there already is ignored. RS_IO: nothing was added (disk full). */
 rs_status rs_journal_append(rs_journal *journal, const char *json, size_t n);
-/* Syncs if a second has passed since the last time. */
+/* Waits until all that was appended is on the disk. */
+rs_status rs_journal_sync(rs_journal *journal);
+/* The same if a second has passed since the last time. */
 rs_status rs_journal_tick(rs_journal *journal);
 
 #endif

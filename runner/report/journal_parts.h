@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "report/journal.h"
+#include "report/journal_lock.h"
 
 /* A map of the log's first `bytes`. */
 typedef struct rs_journal_view {
@@ -17,7 +18,8 @@ typedef struct rs_journal_view {
 struct rs_journal {
     char *folder;               /* folder/journal */
     char *log_path;
-    int lock, log;              /* descriptors; -1: not open */
+    rs_journal_lock *lock;      /* NULL: none */
+    int log;                    /* a descriptor; -1: not open */
     bool writing;
     rs_journal_entry *entries;
     size_t n, cap;

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/pulse.h"
 #include "report/journal_parts.h"
@@ -72,7 +73,9 @@ static rs_status torn_tail(rs_journal *journal, size_t bytes)
         return RS_OK;
     }
     rs_warn("%s: the journal ended in a torn line; its %zu bytes are cut off and its record will be made again", journal->log_path, bytes);
-    if (ftruncate(journal->log, journal->end) != 0)
+    int rc;
+    RS_RETRY(rc, ftruncate(journal->log, journal->end));
+    if (rc != 0)
         return rs_fail(RS_IO, "%s: the torn last line cannot be cut off: %s", journal->log_path, strerror(errno));
     return RS_OK;
 }

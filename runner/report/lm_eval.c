@@ -300,10 +300,14 @@ static rs_status write_variant(exporting *e, int64_t i, int64_t *next)
 rs_status rs_report_write_lm_eval(const char *folder, const rs_journal *journal)
 {
     rs_results *results;
-    rs_status status = RS_OK;
-    RS_TRY(rs_results_open(journal, &results));
-    exporting e = {
-        .results = results, .run = rs_report_read_run(folder), .folder = rs_path_join(folder, "lm-eval"), .folders = json_object()};
+    json_t *run;
+    RS_TRY(rs_report_read_run(folder, &run));
+    rs_status status = rs_results_open(journal, &results);
+    if (status != RS_OK) {
+        json_decref(run);
+        return status;
+    }
+    exporting e = {.results = results, .run = run, .folder = rs_path_join(folder, "lm-eval"), .folders = json_object()};
     set_time(&e);
     for (int64_t i = 0; i < results->plan.n_points && status == RS_OK;)
         status = write_variant(&e, i, &i);

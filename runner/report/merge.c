@@ -105,12 +105,13 @@ static bool of_all_runs(const char *key)
 }
 
 /* Seconds and ranks add up; the rest is the first run's. */
-static void add_facts(merging *m, const char *folder)
+static rs_status add_facts(merging *m, const char *folder)
 {
-    json_t *one = rs_report_read_run(folder), *value;
+    json_t *one, *value;
     const char *key;
+    RS_TRY(rs_report_read_run(folder, &one));
     if (one == NULL)
-        return;
+        return RS_OK;
     double seconds = json_number_value(json_object_get(m->run, "seconds")) + json_number_value(json_object_get(one, "seconds"));
     json_int_t ranks = json_integer_value(json_object_get(m->run, "ranks")) + json_integer_value(json_object_get(one, "ranks"));
     json_object_foreach(one, key, value) if (json_object_get(m->run, key) == NULL && of_all_runs(key)) json_object_set(m->run, key, value);
@@ -120,6 +121,7 @@ static void add_facts(merging *m, const char *folder)
     json_object_set_new(m->run, "ranks", json_integer(ranks));
     add_hosts(m->run, one);
     json_decref(one);
+    return RS_OK;
 }
 
 static rs_status write_facts(const merging *m)
@@ -172,8 +174,7 @@ static rs_status open_part(merging *m, const char *folder)
     RS_TRY(note_shard(m, part));
     for (int i = 0; i < m->n_parts - 1; i++)
         RS_TRY(check_against(part, &m->parts[i]));
-    add_facts(m, folder);
-    return RS_OK;
+    return add_facts(m, folder);
 }
 
 /* What an earlier merge left in the output folder must not contradict the parts either. */

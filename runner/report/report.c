@@ -62,34 +62,39 @@ static json_t *facts_tree(const rs_run_facts *facts)
     return run;
 }
 
-json_t *rs_report_read_run(const char *folder)
+rs_status rs_report_read_run(const char *folder, json_t **run)
 {
     rs_text text = {0};
     char *path = rs_format("%s/journal/run.json", folder);
-    json_t *run = NULL;
-    if (access(path, R_OK) == 0 && rs_file_read(path, MAX_RUN_BYTES, &text) == RS_OK)
-        run = json_loadb(text.data, text.n, 0, NULL);
+    rs_status status = RS_OK;
+    *run = NULL;
+    if (access(path, F_OK) == 0)
+        status = rs_file_read(path, MAX_RUN_BYTES, &text);
+    if (text.n)
+        *run = json_loadb(text.data, text.n, 0, NULL);
     free(path);
     rs_text_free(&text);
-    return run;
+    return status;
 }
 
 /* The facts of the run that journal/run.json tells of; null for what it does not tell. */
-static json_t *last_facts(const char *folder)
+static rs_status last_facts(const char *folder, json_t **out)
 {
-    json_t *run = json_object(), *last = rs_report_read_run(folder);
+    json_t *run = json_object(), *last;
+    *out = run;
+    RS_TRY(rs_report_read_run(folder, &last));
     for (size_t i = 0; i < sizeof fact_names / sizeof *fact_names; i++) {
         json_t *fact = json_object_get(last, fact_names[i]);
         json_object_set_new(run, fact_names[i], fact ? json_incref(fact) : json_null());
     }
     json_decref(last);
-    return run;
+    return RS_OK;
 }
 
-static json_t *run_tree(const char *folder, const rs_results *results, const rs_run_facts *facts)
+static void put_summary(const rs_results *results, json_t *run)
 {
     const rs_report_summary *summary = &results->summary;
-    json_t *run = facts ? facts_tree(facts) : last_facts(folder), *shard = json_object_get(results->plan.root, "shard");
+    json_t *shard = json_object_get(results->plan.root, "shard");
     if (shard)
         json_object_set(run, "shard", shard);
     json_object_set_new(run, "status", json_string(summary->complete ? "complete" : "partial"));
@@ -97,10 +102,9 @@ static json_t *run_tree(const char *folder, const rs_results *results, const rs_
     json_object_set_new(run, "points_done", json_integer(summary->done));
     json_object_set_new(run, "points_failed", json_integer(summary->failed));
     json_object_set_new(run, "points_missing", json_integer(summary->missing));
-    return run;
 }
 
-/* --- journal/run.json: the last run's facts, and which plan the reports beside it were made from --- */
+/* --- journal/run.json: the last run's facts and, once all are there, which plan the reports beside it were made from --- */
 
 static char *plan_digest(const char *plan)
 {
@@ -108,18 +112,24 @@ static char *plan_digest(const char *plan)
     return rs_strdup(rs_digest_hex(rs_digest_of(plan, strlen(plan)), hex));
 }
 
-static rs_status write_run(const char *folder, const rs_journal *journal, json_t *run)
+static rs_status write_run(const char *folder, json_t *run)
 {
     rs_text text = {0};
-    char *path = rs_format("%s/journal/run.json", folder), *digest = plan_digest(rs_journal_plan(journal));
-    json_object_set_new(run, "plan_digest", json_string(digest));
+    char *path = rs_format("%s/journal/run.json", folder);
     rs_emit_json(run, &text);
     rs_text_puts(&text, "\n");
     rs_status status = rs_file_write_atomic(path, text.data, text.n);
     rs_text_free(&text);
-    free(digest);
     free(path);
     return status;
+}
+
+static rs_status write_run_and_plan(const char *folder, const rs_journal *journal, json_t *run)
+{
+    char *digest = plan_digest(rs_journal_plan(journal));
+    json_object_set_new(run, "plan_digest", json_string(digest));
+    free(digest);
+    return write_run(folder, run);
 }
 
 static bool has_reports(const char *folder)
@@ -136,7 +146,9 @@ static bool has_reports(const char *folder)
 
 bool rs_report_is_complete(const char *folder)
 {
-    json_t *run = rs_report_read_run(folder);
+    json_t *run;
+    if (rs_report_read_run(folder, &run) != RS_OK)
+        rs_error_clear(); /* they are written again, then */
     const char *status = json_string_value(json_object_get(run, "status")),
                *made_from = json_string_value(json_object_get(run, "plan_digest"));
     bool complete = status && strcmp(status, "complete") == 0 && made_from && has_reports(folder);
@@ -146,6 +158,7 @@ bool rs_report_is_complete(const char *folder)
         complete = access(path, R_OK) == 0 && rs_file_map(path, &plan) == RS_OK &&
                    strcmp(rs_digest_hex(rs_digest_of(plan.data, plan.n), hex), made_from) == 0;
         rs_file_unmap(&plan);
+        rs_error_clear();
         free(path);
     }
     json_decref(run);
@@ -161,16 +174,23 @@ rs_status rs_report_write_and_show(const char *folder, const rs_journal *journal
     rs_results *results = NULL;
     rs_sink *samples = NULL;
     json_t *run = NULL;
+    if (facts)
+        run = facts_tree(facts);
+    else
+        RS_TRY_OUT(last_facts(folder, &run));
     RS_TRY_OUT(rs_results_open(journal, &results));
     RS_TRY_OUT(rs_sink_open(folder, "samples.jsonl", &samples));
-    status = rs_sink_close(samples, rs_results_evaluate(results, true, samples));
+    status = rs_results_evaluate(results, true, samples);
+    put_summary(results, run);
+    if (status == RS_OK) /* from here to the last file, the old ones are not taken for reports of this journal */
+        status = write_run(folder, run);
+    status = rs_sink_close(samples, status);
     RS_TRY_OUT(status);
     *summary = results->summary;
-    run = run_tree(folder, results, facts);
     RS_TRY_OUT(rs_report_write_trees(folder, results, run));
     RS_TRY_OUT(rs_report_write_csv(folder, results));
     RS_TRY_OUT(rs_report_write_html(folder, results, run));
-    RS_TRY_OUT(write_run(folder, journal, run));
+    RS_TRY_OUT(write_run_and_plan(folder, journal, run));
     if (table)
         rs_table_write(results, width, table);
 out:

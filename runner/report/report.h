@@ -55,8 +55,8 @@ typedef struct rs_report_summary {
     bool complete; /* every point done */
 } rs_report_summary;
 
-/* Writes samples.jsonl, report.json, report.yaml, report.csv and report.html of `folder` from its journal, each atomically, and last
- * journal/run.json. facts NULL: those that journal/run.json tells of the last run. */
+/* Writes samples.jsonl, report.json, report.yaml, report.csv and report.html of `folder` from its journal, each atomically, and before and
+ * after them journal/run.json. facts NULL: those that journal/run.json tells of the last run. */
 rs_status rs_report_write(const char *folder, const rs_journal *journal, const rs_run_facts *facts, rs_report_summary *summary);
 /* The same, and the table for the terminal from the same evaluation; table NULL: not wanted. */
 rs_status rs_report_write_and_show(const char *folder, const rs_journal *journal, const rs_run_facts *facts, rs_report_summary *summary,
@@ -65,7 +65,7 @@ rs_status rs_report_write_and_show(const char *folder, const rs_journal *journal
 rs_status rs_report_write_lm_eval(const char *folder, const rs_journal *journal);
 /* What is done, without writing anything. */
 rs_status rs_report_summarize(const rs_journal *journal, rs_report_summary *summary);
-/* Whether `folder` holds all reports of a run that ended complete (journal/run.json says so; it is written last). */
+/* Whether `folder` holds all reports of a run that ended complete (journal/run.json says so; it says so once they are there). */
 bool rs_report_is_complete(const char *folder);
 /* The table for the terminal: one row a (rope, softmax), columns task x context, value and standard error; the failed points below.
  * `width`: columns that fit. */

@@ -20,7 +20,7 @@ json_t *rs_variant_tree(const rs_results *results, const rs_variant *variant);
 /* The table for the terminal, for so many columns. */
 void rs_table_write(const rs_results *results, int width, rs_text *out);
 
-/* journal/run.json of a folder, NULL where it is not there or cannot be read. */
-json_t *rs_report_read_run(const char *folder);
+/* journal/run.json of a folder; NULL where it is not there or is no JSON. */
+rs_status rs_report_read_run(const char *folder, json_t **run);
 
 #endif

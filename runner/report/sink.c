@@ -1,15 +1,10 @@
 #include "report/sink.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "base/pulse.h"
 
 enum { FLUSH_BYTES = 1 << 18, WRITE_BACK_BYTES = 8 << 20 };
 
@@ -25,12 +20,10 @@ rs_status rs_sink_open(const char *folder, const char *name, rs_sink **out)
     rs_sink *sink = rs_alloc(1, sizeof *sink);
     sink->path = rs_path_join(folder, name);
     sink->temporary = rs_format("%s.tmp", sink->path);
-    unlink(sink->temporary); /* of a run that died */
-    sink->fd = open(sink->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
     *out = sink;
-    if (sink->fd >= 0)
+    rs_status status = rs_file_begin(sink->temporary, &sink->fd);
+    if (status == RS_OK)
         return RS_OK;
-    rs_status status = rs_fail(RS_IO, "%s: %s", sink->temporary, strerror(errno));
     *out = NULL;
     return rs_sink_close(sink, status);
 }
@@ -42,17 +35,10 @@ rs_text *rs_sink_text(rs_sink *sink)
 
 static rs_status write_all(rs_sink *sink)
 {
-    size_t written = 0;
-    while (written < sink->text.n) {
-        rs_pulse_tick();
-        ssize_t done = write(sink->fd, sink->text.data + written, sink->text.n - written);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done < 0)
-            return rs_fail(RS_IO, "%s: %s", sink->path, strerror(errno));
-        written += (size_t)done;
-    }
-    sink->written += (off_t)written;
+    int cause = rs_file_write_all(sink->fd, sink->text.data, sink->text.n);
+    if (cause)
+        return rs_file_fail(sink->path, cause);
+    sink->written += (off_t)sink->text.n;
     rs_text_clear(&sink->text);
     return RS_OK;
 }
@@ -82,14 +68,8 @@ rs_status rs_sink_close(rs_sink *sink, rs_status status)
         return status;
     if (status == RS_OK)
         status = write_all(sink);
-    if (status == RS_OK && fsync(sink->fd) != 0)
-        status = rs_fail(RS_IO, "%s: %s", sink->path, strerror(errno));
     if (sink->fd >= 0)
-        close(sink->fd);
-    if (status == RS_OK && rename(sink->temporary, sink->path) != 0)
-        status = rs_fail(RS_IO, "%s: %s", sink->path, strerror(errno));
-    if (status != RS_OK && sink->fd >= 0)
-        unlink(sink->temporary);
+        status = rs_file_finish(sink->fd, sink->temporary, sink->path, status);
     rs_text_free(&sink->text);
     free(sink->path);
     free(sink->temporary);
