@@ -97,9 +97,10 @@ static rs_status read_night(rs_trend *t, int i, const char *folder)
     rs_night *night = &t->nights[i];
     rs_journal *journal = NULL;
     rs_results *results = NULL;
-    json_t *run = rs_report_read_run(folder);
-    const char *started = json_string_value(json_object_get(run, "started"));
+    json_t *run;
     night->name = last_part(folder);
+    RS_TRY_OUT(rs_report_read_run(folder, &run));
+    const char *started = json_string_value(json_object_get(run, "started"));
     night->started = rs_strdup(started ? started : "");
     json_decref(run);
     RS_TRY_OUT(rs_journal_read(folder, &journal));
