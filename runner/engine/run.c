@@ -209,6 +209,14 @@ static rs_status keep_plan(run *r)
     return status;
 }
 
+static void say_what_is_reused(const run *r, int64_t reused, int64_t unasked)
+{
+    if (reused > 0)
+        rs_info("%s: %" PRId64 " of %" PRId64 " samples are there already and are reused", r->folder, reused, reused + r->n_units);
+    if (unasked > 0)
+        rs_info("%s: %" PRId64 " samples there are not asked for by these settings and are kept", r->folder, unasked);
+}
+
 static rs_status open_journal(run *r)
 {
     int64_t reused, others;
@@ -226,8 +234,7 @@ static rs_status open_journal(run *r)
                        "%s: holds %zu records of another configuration, none of which this one can use; give another --output, or --fresh "
                        "to move them aside",
                        r->folder, before);
-    if (reused > 0)
-        rs_info("%s: %" PRId64 " of %" PRId64 " samples are there already and are reused", r->folder, reused, reused + r->n_units);
+    say_what_is_reused(r, reused, (int64_t)before - reused - others);
     return keep_plan(r);
 }
 

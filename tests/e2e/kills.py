@@ -69,12 +69,12 @@ def results(folder):
 class Job:
     """A launched run. ranks 1 is without a launcher half of the time."""
 
-    def __init__(self, folder, draw, before, env=None):
+    def __init__(self, folder, draw, before, env=None, options=()):
         self.folder, self.env = folder, env or {}
         self.tensor = draw.choice((1, 2))
         self.ranks = draw.choice([n for n in ((1, 2, 3, 4) if self.tensor == 1 else (2, 4)) if n != before])
         self.launched = self.ranks > 1 or draw.random() < 0.5
-        more = ["-q", "--set", f"parallel.tensor={self.tensor}", "--set", "parallel.heartbeat=3"]
+        more = ["-q", "--set", f"parallel.tensor={self.tensor}", *options]
         self.there = records_in(folder)
         self.process = h.start(["sweep.yaml", *more], self.ranks if self.launched else 0, folder, self.env)
 
@@ -172,7 +172,7 @@ def to_launcher(number, codes=None):
 
 def frozen(trial):
     """A rank that neither works nor dies: once they compute, the others end the job. Alone, or while MPI starts, nobody is there to notice."""
-    job = trial.start()
+    job = trial.start(options=["--set", "parallel.heartbeat=3"])
     moment = job.wait_for_moment(trial.draw, trial.total)
     pid, watched = job.a_rank(trial.draw), records_in(job.folder) > job.there and job.ranks > 1
     if pid:
@@ -271,12 +271,12 @@ class Trial:
         self.draw, self.folder, self.reference = random.Random(f"{SEED} {number}"), folder, reference
         self.total, self.before, self.job, self.expects_warning = len(reference[0]), 0, None, False
 
-    def start(self, launched=False, env=None):
-        self.job = Job(self.folder, self.draw, self.before, env)
+    def start(self, launched=False, env=None, options=()):
+        self.job = Job(self.folder, self.draw, self.before, env, options)
         while launched and not self.job.launched:
             self.job.kill()
             self.job.end()
-            self.job = Job(self.folder, self.draw, self.before, env)
+            self.job = Job(self.folder, self.draw, self.before, env, options)
         self.before = self.job.ranks
         return self.job
 

@@ -238,7 +238,8 @@ def more_samples():
     result = run(folder, code=0)
     expect(f"{SAMPLES} of {SAMPLES + 16} samples" in result.err and "reused" in result.err, "how many are reused", result)
     write_config(folder, *SMALL)  # and fewer again: everything is there, the reports follow the config
-    run(folder, code=0)
+    result = run(folder, code=0)
+    expect("16 samples there are not asked for" in result.err and "are kept" in result.err, "what is not used is not said", result)
     expect(len(h.samples(out_of(folder))) == SAMPLES, "samples of the smaller config")
 
 
