@@ -6,10 +6,11 @@ import os
 import re
 import signal
 import socket
+import threading
 import time
 
 import harness as h
-from cut_off import begin, expect_gone, expect_resumes, out_of, remove_output, run, write_config
+from cut_off import begin, expect_gone, expect_resumes, out_of, records_in, remove_output, run, write_config
 from harness import expect
 
 HEARTBEAT = 3
@@ -19,8 +20,7 @@ WATCHED = ("--set", f"parallel.heartbeat={HEARTBEAT}")
 PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000
 
 
-def stop_main_thread(pid):
-    """The other threads of the process go on: it beats, but does not get on."""
+def trace(pid):
     libc = ctypes.CDLL(None, use_errno=True)
     libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
     for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
@@ -31,6 +31,12 @@ def bury(pid):
     """A traced process is its tracer's to wait for, before its parent can."""
     while os.WIFSTOPPED(os.waitpid(pid, WALL)[1]):
         pass
+
+
+def stop_main_thread(pid):
+    """The other threads of the process go on: it beats, but does not get on."""
+    trace(pid)
+    threading.Thread(target=bury, args=(pid,), daemon=True).start()
 
 
 def stop_process(pid):
@@ -44,7 +50,7 @@ def may_trace():
         time.sleep(60)
         os._exit(0)
     try:
-        stop_main_thread(child)
+        trace(child)
         return True
     except h.Failure:
         return False
@@ -61,8 +67,6 @@ def hangs(folder, reference, how, whom, ranks, says, *more):
     how(pids[whom])
     result = h.wait(process, 60)
     seconds = time.monotonic() - begun
-    if how is stop_main_thread:
-        bury(pids[whom])
     expect(result.code == 75, "not exit code 75", result)
     expect(seconds < (HEARTBEAT + BEYOND) * h.SLOW, f"it took {seconds:.1f} s", result)
     host = re.escape(socket.gethostname().split(".")[0])
@@ -71,6 +75,34 @@ def hangs(folder, reference, how, whom, ranks, says, *more):
     expect("starting" not in lines[0] and "parallel.heartbeat" in lines[0], "what it was at is not named", result)
     expect_gone(pids)
     expect_resumes(folder, reference, ranks, *more)
+
+
+def dies_unheeded(folder, reference, whom):
+    """Where the launcher goes on without a rank, the kernel tells another of its host at once."""
+    remove_output(folder)
+    process, pids = begin(folder, 2, "--set", "parallel.heartbeat=20", env={"OMPI_MCA_orte_enable_recovery": "1"})
+    begun = time.monotonic()
+    os.kill(pids[whom], signal.SIGKILL)
+    result = h.wait(process, 60)
+    expect(time.monotonic() - begun < 18 * h.SLOW, "it took as long as silence does", result)
+    lines = result.lines("ropesweep: rank ")
+    expect(len(lines) == 1 and re.match(rf"ropesweep: rank {whom} \(\S+\) has died while ", lines[0]), "not one line", result)
+    expect_gone(pids)
+    expect_resumes(folder, reference, 2)
+
+
+def stops_all_the_same(folder, reference):
+    """A signal to a process that cannot come to its end: what the journal has is kept."""
+    remove_output(folder)
+    process, pids = begin(folder, 1, "--grace", "1")
+    stop_main_thread(pids[0])
+    before, begun = records_in(folder), time.monotonic()
+    os.kill(pids[0], signal.SIGTERM)
+    result = h.wait(process, 60)
+    seconds = time.monotonic() - begun
+    expect(result.code == 75 and seconds < (1 + BEYOND) * h.SLOW, f"not exit code 75 in time, but after {seconds:.1f} s", result)
+    expect(h.status(out_of(folder)) == "partial" and len(h.samples(out_of(folder))) >= before, "no partial report", result)
+    expect_resumes(folder, reference, 2)
 
 
 def outlasts(folder, reference, heartbeat, seconds):
@@ -101,6 +133,9 @@ def main():
     if may_trace():
         suite.case("the main thread of rank 0 stands still", hangs, folder, reference, stop_main_thread, 0, 2, stuck)
         suite.case("the main thread of a group's member stands still", hangs, folder, reference, stop_main_thread, 1, 2, stuck, *tensor)
+        suite.case("a signal where the main thread stands still", stops_all_the_same, folder, reference)
+    for rank in (0, 1):
+        suite.case(f"rank {rank} dies and the launcher goes on", dies_unheeded, folder, reference, rank)
     suite.case("a short stop is outlasted", outlasts, folder, reference, 5, 1.5)
     suite.case("a stop of all ranks is outlasted", outlasts, folder, reference, 3, 5)
     suite.case("nobody watches", outlasts, folder, reference, 0, 5)

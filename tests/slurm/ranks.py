@@ -1,6 +1,8 @@
 """ropesweep under srun: ranks on two nodes, mistakes, and a stop. The cluster: cluster.py; exits 77 (skipped) where there can be none."""
 import json
 import os
+import re
+import signal
 
 import cluster as c
 import harness as h
@@ -47,6 +49,37 @@ def stops_and_goes_on(cluster, reference, name):
     h.expect_equal(h.samples(os.path.join(folder, "out")), reference, "samples.jsonl")
 
 
+def processes_of(folder):
+    """Process ids of the ranks that run in this folder, by rank."""
+    found = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{pid}/exe") == os.path.realpath(h.PROGRAM) and os.readlink(f"/proc/{pid}/cwd") == os.path.realpath(folder):
+                variables = dict(v.split(b"=", 1) for v in h.read("/proc", f"{pid}/environ").split(b"\0") if b"=" in v)
+                found[int(variables[b"SLURM_PROCID"])] = int(pid)
+        except (OSError, KeyError):
+            continue
+    return found
+
+
+def is_found_out(cluster, reference, number, says):
+    """Slurm is not asked to end the step: its PMIx sees a death, and the other ranks see the rest. says: a regular expression."""
+    folder = c.sweep_folder()
+    process = srun(cluster, folder, "-q", "--set", "parallel.heartbeat=3", options=["--kill-on-bad-exit=0"])
+    log = os.path.join(folder, "out/journal/records.log")
+    h.wait_until(lambda: os.path.exists(log) and os.path.getsize(log) > 500 or process.poll() is not None, "the first records")
+    pids = processes_of(folder)
+    expect(len(pids) == 4, f"ranks {pids}")
+    os.kill(pids[3], number)
+    result = h.wait(process, 60)
+    expect(result.code != 0, "exit code 0", result)
+    expect(re.search(says, result.err), "the rank is not named", result)
+    h.wait_until(lambda: not processes_of(folder), "the end of every rank", timeout=60)
+    result = h.wait(srun(cluster, folder, "-q"), 120)
+    expect(result.code == 0, "not exit code 0", result)
+    h.expect_equal(h.samples(os.path.join(folder, "out")), reference, "samples.jsonl")
+
+
 def long_context(cluster):
     """configs/long_ctx.yaml as it is, for the model, the data and the lengths: those of its sizes are not for this machine."""
     folder = c.sweep_folder()
@@ -81,6 +114,8 @@ def tests(suite, cluster, reference):
     suite.case("ranks that are not bound divide the node", takes_its_cores, cluster, "none", 1, 1)
     suite.case("srun without PMIx", strangers, cluster)
     suite.case("a wrong config is said once", bad_config, cluster)
+    suite.case("a rank dies", is_found_out, cluster, reference, signal.SIGKILL, r"rank 3 \(n2\) has died while|n2: task 3: Killed")
+    suite.case("a rank is stopped", is_found_out, cluster, reference, signal.SIGSTOP, r"rank 3 \(n2\) has been silent for")
     for name in ("TERM", "USR1"):
         suite.case(f"scancel -s {name}, then again", stops_and_goes_on, cluster, reference, name)
 
