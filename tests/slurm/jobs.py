@@ -128,7 +128,7 @@ def spoilt_model(folder):
 def nightly(cluster):
     """A night, its like, and one whose arithmetic is another: a gate catches it, and the last good night outlives its time."""
     folder = sweep_folder()
-    h.write(folder, "gates", "# of the same arithmetic\n\nperplexity nll_per_token <= 0.002\nkv_lookup accuracy >= -0.1\n")
+    h.write(folder, "gates", "# of the same arithmetic\n\nperplexity nll_per_token <= 0.002\nkv_lookup accuracy >= -0.1")
     nights = os.path.join(folder, "results/nightly")
 
     def night(code, *more):
@@ -137,6 +137,8 @@ def nightly(cluster):
         expect(not os.path.lexists(os.path.join(nights, "unfinished")), "the night is unfinished", output(cluster, job))
         return sorted(n for n in os.listdir(nights) if n[0].isdigit()), os.readlink(os.path.join(nights, "last-good")), output(cluster, job)
 
+    wait(cluster, submit(cluster, folder, "nightly.sbatch", "sweep.yaml", "no-gates", "-q"), code=2)
+    expect(not os.path.exists(nights), "a night without gates")
     first, good, text = night(0)
     expect(first == [good] and text.count(" passed: ") == 2, f"nights {first}, the good one {good}", text)
     second, good, text = night(0)
