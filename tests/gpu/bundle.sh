@@ -1,5 +1,5 @@
 #!/bin/sh
-# Packs what the build wants and a bare GPU machine lacks (Open MPI, libyaml, jansson, PCRE2, oneDNN, xxhash, cmocka, pkg-config) into
+# Packs what the build wants and a bare GPU machine lacks (Open MPI, libyaml, jansson, PCRE2, oneDNN, xxhash, hwloc, cmocka, pkg-config) into
 # tests/gpu/bundle/libraries.tar.gz, from this machine's Debian packages of amd64. Run it before the working tree is carried there; run.sh
 # unpacks it where the build folder lies. The folder is ignored by git. Also notes the commit, since .git may stay behind.
 #
@@ -9,7 +9,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 out=$here/bundle
 lib=usr/lib/x86_64-linux-gnu
 limit_mib=64 # of working tree and bundle together
-packages="openmpi-bin openmpi-common libopenmpi3 libopenmpi-dev libevent-core-2.1-7 libevent-pthreads-2.1-7 libhwloc15 libpmix2 libmunge2
+packages="openmpi-bin openmpi-common libopenmpi3 libopenmpi-dev libevent-core-2.1-7 libevent-pthreads-2.1-7 libhwloc15 libhwloc-dev libpmix2 libmunge2
  libudev1 zlib1g libyaml-0-2 libyaml-dev libjansson4 libjansson-dev libpcre2-8-0 libpcre2-dev libdnnl2 libdnnl-dev ocl-icd-libopencl1 libxxhash0
  libxxhash-dev libcmocka0 libcmocka-dev pkgconf-bin libpkgconf3"
 # The compiler and the C library bring these.
