@@ -102,6 +102,21 @@ def not_finite():
         expect("nan" not in text.replace("finance", "") or '"nan"' not in text, f"NaN in {name}")
 
 
+def not_finite_beside(*more, ranks):
+    """Logits over 1e-38 are beyond fp32: these points fail, and the others, which share batches with them, are what they are without."""
+    folder = folder_of()
+    entries = ("--set", "sweep.softmax=[1, {temperature: 1.0e-38}]", "--set", "sweep.context=96")
+    h.run("sweep.yaml", "-q", *entries, *more, ranks=ranks, cwd=folder, code=3)
+    out = os.path.join(folder, "out")
+    failed, done = points(out, status="failed"), points(out, status="done")
+    expect(len(failed) == 4 and len(done) == 4, f"{len(failed)} failed, {len(done)} done")
+    expect(all(p["softmax"]["temperature"] < 1 and "non-finite logits" in p["reason"] and not p.get("metrics") for p in failed),
+           "the failed points", json.dumps(failed))
+    h.run("sweep.yaml", "-q", *entries[2:], "--output", "alone", cwd=folder, code=0)
+    mine = [line for line in h.samples(out) if json.loads(line)["softmax"]["temperature"] == "1"]
+    h.expect_equal(mine, h.samples(os.path.join(folder, "alone")), "samples of the points that are done")
+
+
 def shard_with_failures():
     folder = folder_of()
     codes = [h.run("sweep.yaml", "-q", "--shard", f"{i}/2", "--output", f"part{i}", cwd=folder).code for i in range(2)]
@@ -119,6 +134,8 @@ def main():
     suite.case("the file corrected", corrected)
     suite.case("every sample fails", all_fail)
     suite.case("logits that are not finite", not_finite)
+    suite.case("logits that are not finite beside others", lambda: not_finite_beside(ranks=2))
+    suite.case("the same, tensor parallel", lambda: not_finite_beside("--set", "parallel.tensor=2", ranks=2))
     suite.case("shards and merge", shard_with_failures)
     suite.end()
 

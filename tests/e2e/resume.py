@@ -41,19 +41,18 @@ def stopped_at_once(folder, reference):
     expect_resumes(folder, reference, 2)
 
 
-def launcher_ended():
-    """SIGTERM to mpirun: it sends it on a second later and SIGKILL after one more, so that reports must come at once. What it returns is its
+def launcher_ended(number):
+    """SIGTERM or SIGINT to mpirun: it sends SIGTERM a second later and SIGKILL after one more, so that reports must come at once. What it returns is its
     own affair, as long as it is not 0."""
     folder = h.new_folder()
     write_config(folder, "500, 900", "default, {rope_type: yarn, factor: [2, 4, 8, 16]}", 43)
     process, pids = begin(folder, 2)
-    process.terminate()
+    process.send_signal(number)
     result = h.wait(process, 60)
     expect(result.code != 0, "exit code 0", result)
     expect_gone(pids)
     expect(h.status(out_of(folder)) == "partial", "status is not partial")
     expect(0 < len(h.samples(out_of(folder))) <= records_in(folder), "samples.jsonl does not have what the journal had")
-    run(folder, ranks=2, code=0)
 
 
 def write_long_answers(folder, new_tokens):
@@ -138,7 +137,8 @@ def long_cases(suite):
                                             ("SIGUSR1 to mpirun, which hands it on", usr1, None, 2, 2)):
         suite.case(name, stopped, folder, reference, number, whom, ranks, then)
     suite.case("SIGTERM as soon as there is a journal", stopped_at_once, folder, reference)
-    suite.case("SIGTERM to mpirun", launcher_ended)
+    suite.case("SIGTERM to mpirun", launcher_ended, signal.SIGTERM)
+    suite.case("SIGINT to mpirun", launcher_ended, signal.SIGINT)
     suite.case("a grace in which samples end", grace_finishes)
     for seconds in (0, 2):
         suite.case(f"a grace of {seconds} s in which none ends", grace_ends, seconds)
