@@ -7,7 +7,7 @@
 #include "version.h"
 
 const rs_backend_kind rs_backend_kind_cpu = {
-    .name = "cpu", .host_memory = true, .row_block = 512}; /* gate and up of a block stay in cache */
+    .name = "cpu", .host_memory = true, .row_block = 512, .diagnostics = true}; /* gate and up of a block stay in cache */
 const rs_backend_kind rs_backend_kind_cuda = {.name = "cuda", .host_memory = false, .row_block = 4096};
 
 /* The table in the module, of the very sources that this program was built from: nothing else says that their structs agree. */

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "kernels/diagnostics.h"
 #include "kernels/rope.h"
 #include "kernels/softmax_policy.h"
 
@@ -68,6 +69,7 @@ typedef struct rs_sequence {
     rs_kv *kv;
     const rs_rope *rope;
     const rs_softmax *softmax;
+    rs_diagnostics *diagnostics; /* what attention adds this rank's sums to, layer by layer; NULL: none are wanted, and none cost anything */
 } rs_sequence;
 
 typedef enum rs_phase { RS_PREFILL, RS_DECODE } rs_phase;
@@ -94,6 +96,7 @@ typedef struct rs_backend_kind {
     const char *name;
     bool host_memory;  /* its buffers are host memory that anyone may read and write */
     int64_t row_block; /* rows that had best pass through the MLP together */
+    bool diagnostics;  /* whether it adds up what rs_sequence.diagnostics asks for */
 } rs_backend_kind;
 extern const rs_backend_kind rs_backend_kind_cpu, rs_backend_kind_cuda;
 

@@ -26,9 +26,11 @@ static int largest_group(const rs_backend *backend)
     return most;
 }
 
-size_t rs_attend_work_floats(const rs_softmax *softmax, int n_rows, int value_width, int64_t n_keys)
+size_t rs_attend_work_floats(const rs_softmax *softmax, int n_rows, int value_width, int64_t n_keys, bool measure)
 {
     size_t rows = ((size_t)n_rows + 15) / 16 * 16, floats = 3 * RS_ROW_BLOCK * RS_KEY_TILE + rows * (size_t)(3 + value_width);
+    if (measure)
+        floats += rows * RS_MEASURE_FLOATS;
     if (softmax->normalizer != RS_NORMALIZE_EXP)
         floats += (RS_ROW_BLOCK + 1) * ((size_t)n_keys / RS_KEY_TILE + 1) * RS_KEY_TILE + 16;
     return (floats + 15) / 16 * 16;
@@ -41,7 +43,7 @@ static rs_status grow_work(rs_backend *backend, const rs_sequence *sequences, in
     for (int s = 0; s < n_sequences; s++) {
         size_t floats = rs_attend_work_floats(
             sequences[s].softmax, (int)(tile_positions(group) * group < RS_QUERY_ROWS ? RS_QUERY_ROWS : tile_positions(group) * group),
-            backend->value_width, sequences[s].position + sequences[s].n_rows);
+            backend->value_width, sequences[s].position + sequences[s].n_rows, sequences[s].diagnostics != NULL);
         most = floats > most ? floats : most;
     }
     if (most <= backend->work_floats)
@@ -102,6 +104,11 @@ static void run_tile(const rs_backend *backend, int layer, int s, const rs_seque
     task.n_rows = (int)(n * task.group);
     task.out = out + (size_t)((sequence->first_row + first) * task.out_stride) * (task.bf16 ? 2 : 4);
     task.work = backend->work + backend->work_floats * (size_t)rs_cpu_thread();
+    rs_measure measure;
+    if (sequence->diagnostics) {
+        measure = rs_measure_of(backend, s, kv_head, first);
+        task.measure = &measure;
+    }
     backend->attention->attend(&task);
 }
 
@@ -144,5 +151,7 @@ rs_status rs_cpu_attention(rs_backend *backend, int layer, void *out)
     }
     free(tasks.first);
     free(tasks.tiles);
+    if (backend->measures)
+        rs_measure_sum(backend, layer);
     return RS_OK;
 }

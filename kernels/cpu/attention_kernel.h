@@ -196,6 +196,7 @@ typedef struct attend_state {
     int64_t tile;               /* first key of the tile */
     int n_keys;                 /* of the tile, up to the block's last visible one */
     float factor[RS_ROW_BLOCK]; /* from S to logits in units of log 2 */
+    float *measured;            /* [n_rows][RS_MEASURE_FLOATS] running diagnostics; NULL: none are wanted, or not yet */
 } attend_state;
 
 RS_INLINE int64_t position_of(const rs_attend *task, int row)
@@ -219,6 +220,8 @@ static bool enter(attend_state *state, int row, int64_t tile)
     state->n_keys = n < RS_KEY_TILE ? (int)n : RS_KEY_TILE;
     return n > 0;
 }
+
+#include "kernels/cpu/measure_kernel.h"
 
 /* [low, high) of segment `segment` of a row, relative to the tile. */
 RS_INLINE void segment_range(const attend_state *state, int row, int segment, int64_t *low, int64_t *high)
@@ -305,6 +308,8 @@ static void make_logits(attend_state *state)
         float factor = (float)(plain ? scale * task->attention_scale : scale);
         if (!plain)
             bias_and_cap(state, r);
+        if (state->measured)
+            measure_range(state, r, visible);
         if (!(factor > 0)) { /* its sign would turn the order, and -inf, around */
             for (int j = 0; j < width; j += RS_VW)
                 v_store(s + j, v_load(s + j) * v_set(factor));
@@ -336,8 +341,8 @@ RS_INLINE void raise_max(const attend_state *state, float *max_new, float *alpha
         v_store(alpha + r, v_exp2(v_load(delta + r), 1));
 }
 
-/* Row r of the block: p = 2^(S factor - max) as operands; returns their sum. */
-RS_INLINE float weights_bf16(const attend_state *state, int r, float max)
+/* Row r of the block: p = 2^(S factor - max) as operands; returns their sum. t: NULL, or takes them in before they are rounded. */
+RS_INLINE float weights_bf16(const attend_state *state, int r, float max, tally *t)
 {
     const float *s = state->s + r * RS_KEY_TILE;
     uint16_t *p = (uint16_t *)(state->p + r * RS_KEY_TILE);
@@ -346,31 +351,40 @@ RS_INLINE float weights_bf16(const attend_state *state, int r, float max)
 #if defined(__AVX512BF16__)
     rs_vf ones = _mm512_castsi512_ps(_mm512_set1_epi32(0x3f803f80));
     for (int j = 0; j < width; j += 32) {
-        rs_vf low = v_exp2(v_fma(v_load(s + j), factor, shift), 0);
-        rs_vf high = v_exp2(v_fma(v_load(s + j + 16), factor, shift), 0);
+        rs_vf x = v_fma(v_load(s + j), factor, shift), y = v_fma(v_load(s + j + 16), factor, shift);
+        rs_vf low = v_exp2(x, 0), high = v_exp2(y, 0);
         __m512bh pair = _mm512_cvtne2ps_pbh(high, low);
         memcpy(p + j, &pair, sizeof pair);
         sum = _mm512_dpbf16_ps(sum, pair, (__m512bh)ones);
+        if (t) {
+            tally_add(t, x, low);
+            tally_add(t, y, high);
+        }
     }
 #else
     for (int j = 0; j < width; j += RS_VW) {
-        v_store_bf16(p + j, v_exp2(v_fma(v_load(s + j), factor, shift), 0));
+        rs_vf x = v_fma(v_load(s + j), factor, shift), e = v_exp2(x, 0);
+        v_store_bf16(p + j, e);
         sum = sum + v_load_bf16(p + j);
+        if (t)
+            tally_add(t, x, e);
     }
 #endif
     return v_hsum(sum);
 }
 
-RS_INLINE float weights_f32(const attend_state *state, int r, float max)
+RS_INLINE float weights_f32(const attend_state *state, int r, float max, tally *t)
 {
     const float *s = state->s + r * RS_KEY_TILE;
     float *p = (float *)(void *)(state->p + r * RS_KEY_TILE);
     int width = round_up(state->n_keys, GRANULE);
     rs_vf factor = v_set(state->factor[r]), shift = v_set(-max), sum = v_set(0.0f);
     for (int j = 0; j < width; j += RS_VW) {
-        rs_vf e = v_exp2(v_fma(v_load(s + j), factor, shift), 1);
+        rs_vf x = v_fma(v_load(s + j), factor, shift), e = v_exp2(x, 1);
         v_store(p + j, e);
         sum = sum + e;
+        if (t)
+            tally_add(t, x, e);
     }
     return v_hsum(sum);
 }
@@ -385,14 +399,26 @@ static void mix_block(const attend_state *state, const float *alpha)
         state->output + (size_t)state->row * (size_t)task->value_width, task->bf16, state->rows);
 }
 
+static float measured_weights(const attend_state *state, int r, float max, float alpha)
+{
+    tally t = tally_begin(state, r, max, alpha);
+    float sum = state->task->bf16 ? weights_bf16(state, r, max, &t) : weights_f32(state, r, max, &t);
+    tally_end(state, r, &t);
+    measure_offsets(state, state->row + r, state->s + r * RS_KEY_TILE, state->factor[r], state->tile, state->n_keys);
+    return sum;
+}
+
 static void softmax_block(attend_state *state)
 {
     float max_new[RS_ROW_BLOCK], alpha[16];
     make_logits(state);
     raise_max(state, max_new, alpha);
     for (int r = 0; r < state->rows; r++) {
-        float *sum = state->sum + state->row + r;
-        float added = state->task->bf16 ? weights_bf16(state, r, max_new[r]) : weights_f32(state, r, max_new[r]);
+        float *sum = state->sum + state->row + r, added;
+        if (state->measured)
+            added = measured_weights(state, r, max_new[r], alpha[r]);
+        else
+            added = state->task->bf16 ? weights_bf16(state, r, max_new[r], NULL) : weights_f32(state, r, max_new[r], NULL);
         *sum = *sum * alpha[r] + added;
         state->max[state->row + r] = max_new[r];
     }
@@ -465,6 +491,8 @@ static void sparse_rows(attend_state *state, int row)
         float *z = state->z + r * state->z_stride;
         int64_t visible = position_of(task, row + r) + 1;
         state->sum[row + r] = sparse_weights(task->softmax, z, visible, state->scratch);
+        if (state->measured)
+            measure_sparse_row(state, row + r, z, visible, state->sum[row + r]);
         memset(z + visible, 0, (size_t)(state->z_stride - visible) * sizeof *z);
     }
     for (tile = 0; enter(state, row, tile); tile += RS_KEY_TILE) {
@@ -526,6 +554,17 @@ static void lay_out(attend_state *state)
     state->scratch = state->z + RS_ROW_BLOCK * state->z_stride;
 }
 
+/* Diagnostics begin when the row's own temperature is known; they lie at the end of the workspace. */
+static void begin_measuring(attend_state *state)
+{
+    const rs_attend *task = state->task;
+    size_t rest = rs_attend_work_floats(task->softmax, task->n_rows, task->value_width, position_of(task, task->n_rows - 1) + 1, false);
+    if (task->measure == NULL)
+        return;
+    state->measured = task->work + rest;
+    measure_begin(state);
+}
+
 static void attend(const rs_attend *task)
 {
     attend_state state = {.task = task};
@@ -535,6 +574,7 @@ static void attend(const rs_attend *task)
         state.beta[row] = 1.0f;
     if (task->softmax->n_theta > 0)
         adaptive_phase(&state);
+    begin_measuring(&state);
     memset(state.output, 0, (size_t)task->n_rows * (size_t)task->value_width * sizeof *state.output);
     if (task->softmax->normalizer == RS_NORMALIZE_EXP) {
         reset_rows(&state, task->softmax->has_sink);
@@ -548,6 +588,8 @@ static void attend(const rs_attend *task)
     }
     for (int row = 0; row < task->n_rows; row++)
         write_row(&state, row);
+    for (int row = 0; state.measured && task->softmax->normalizer == RS_NORMALIZE_EXP && row < task->n_rows; row++)
+        measure_softmax_row(&state, row);
 }
 
 const rs_attention_kernels RS_ATTEND_NAME = {.attend = attend};

@@ -22,6 +22,7 @@ static void cpu_close(rs_backend *backend)
     free(backend->slopes);
     free(backend->out_columns);
     free(backend->queries);
+    free(backend->row_values);
     free(backend->work);
     free(backend);
 }

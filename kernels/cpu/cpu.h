@@ -33,6 +33,25 @@ struct rs_kv {
     rs_unit *data;
 };
 
+/* Where the numbers of a tile's rows go for the sequence's diagnostics. */
+typedef struct rs_measure {
+    const rs_diagnostics *spec;
+    float *rows;         /* [group][positions of the sequence][width], from the tile's first position and the kv head's first slot on */
+    int64_t slot_stride; /* floats between the heads of the group */
+    int width;           /* floats of a row: RS_ROW_FIXED and the offsets */
+} rs_measure;
+
+/* What a row's numbers are made of. Weights w are coefficients a times `total`. */
+typedef struct rs_row_state {
+    float l, u, w2, distance; /* over the keys: sum w, sum w ln w, sum w^2, sum w (i - j) */
+    float total, max;         /* l and a sink's weight; the largest w */
+    float low, high;          /* smallest and largest logit times 1 / `unit` */
+    float unit, scale;        /* scale: what row scale and beta multiply a logit by */
+    float shift;              /* exponential weights: a logit z with `scale` weighs e^(z - shift) */
+    float beta, sink;         /* sink: weight of key 0 */
+    const float *offsets;     /* weights of the keys at spec->offsets, then of that at its induction offset */
+} rs_row_state;
+
 /* Query rows of one kv head that attend together: row r is position first_position + r / group, head r % group of the group. */
 typedef struct rs_attend {
     bool bf16;
@@ -52,6 +71,7 @@ typedef struct rs_attend {
     char *out;                              /* of the first position; act */
     int64_t out_stride;                     /* elements between positions */
     const int64_t *out_columns;             /* [group] first element of each head */
+    const rs_measure *measure;              /* NULL: none */
     float *work;                            /* rs_attend_work_floats floats */
 } rs_attend;
 
@@ -61,8 +81,17 @@ typedef struct rs_attention_kernels {
 /* By dtype; every one exists on every machine that can run it. */
 extern const rs_attention_kernels rs_attention_portable, rs_attention_avx2, rs_attention_avx512, rs_attention_avx512bf16;
 
-/* Floats of workspace for one task over `n_keys` keys. */
-size_t rs_attend_work_floats(const rs_softmax *softmax, int n_rows, int value_width, int64_t n_keys);
+/* Floats of workspace for one task over `n_keys` keys; measure: with diagnostics. */
+size_t rs_attend_work_floats(const rs_softmax *softmax, int n_rows, int value_width, int64_t n_keys, bool measure);
+/* Of a row's diagnostics in it: lanes of running sums, then what keys at offsets weigh and the sink does. */
+enum { RS_MEASURE_LANES = 6 * 16, RS_MEASURE_FLOATS = RS_MEASURE_LANES + RS_MAX_OFFSETS + 2 };
+
+/* measure.c: a row's numbers from its state; the sequences' sums from those of all rows of the step; the norms of queries, keys, values. */
+void rs_measure_row(const rs_attend *task, int row, const rs_row_state *state);
+rs_status rs_measure_prepare(rs_backend *backend);
+rs_measure rs_measure_of(const rs_backend *backend, int s, int kv_head, int64_t position);
+void rs_measure_sum(const rs_backend *backend, int layer);
+void rs_measure_norms(const rs_backend *backend, int layer, const float *qkv);
 
 /* Weights of one row whose normalizer needs all logits at once. z: [n] logits, in units of log 2 for top_k, natural for entmax; replaced
  * by the weights, not yet divided by their sum. scratch: [n + 1]. Returns the sink's weight, 0 without one. */
@@ -79,6 +108,8 @@ typedef struct rs_elementwise_kernels {
     void (*rotate)(const float *x, const float *cosine, const float *sine, int rotary, int head_dim, float *y);
     /* Caps logits[0..n) of ids first_id.. in place and takes them into *row. */
     void (*head_panel)(float *logits, int64_t n, int32_t first_id, int32_t target, float cap, rs_head_row *row);
+    /* sums[k] += the norm of (x[k], x[k + pairs]). */
+    void (*add_pair_norms)(const float *x, int pairs, double *sums);
     /* f(x) elementwise, for the tests of the error bounds: 0 exp2 precise, 1 exp2 fast, 2 exp, 3 tanh, 4 SiLU, 5 GELU. */
     void (*function)(int which, const float *x, int64_t n, float *y);
 } rs_elementwise_kernels;
@@ -92,6 +123,7 @@ typedef struct rs_prepared {
     const float *row_scales; /* [n_rows] */
     int n_segments, n_key_sets;
     size_t query_offset; /* units, into the backend's query buffer; segment s lies s * n_rows * heads * query_units further */
+    size_t measure_offset; /* floats, into the backend's rows of diagnostics */
 } rs_prepared;
 
 typedef struct rs_gemm rs_gemm;
@@ -116,6 +148,9 @@ struct rs_backend {
     struct rs_arena_block *arena;
     rs_unit *queries;
     size_t queries_cap;
+    bool measures;     /* a sequence of the step wants diagnostics */
+    float *row_values; /* of its rows, [slots][rows][numbers] a sequence */
+    size_t row_values_cap;
     float *work; /* threads x work_floats */
     size_t work_floats;
 };

@@ -169,6 +169,17 @@ static void function(int which, const float *x, int64_t n, float *y)
     }
 }
 
+static void add_pair_norms(const float *x, int pairs, double *sums)
+{
+    for (int k = 0; k < pairs; k += RS_VW) {
+        rs_vf a = load_at(x, k, pairs), b = load_at(x + pairs, k, pairs);
+        float norms[RS_VW];
+        v_store(norms, v_sqrt(v_fma(a, a, b * b)));
+        for (int i = 0; i < lanes_at(k, pairs); i++)
+            sums[k + i] += (double)norms[i];
+    }
+}
+
 const rs_elementwise_kernels RS_ELEMENTWISE_NAME = {
     .norm_row = norm_row,
     .glu_row = glu_row,
@@ -177,5 +188,6 @@ const rs_elementwise_kernels RS_ELEMENTWISE_NAME = {
     .from_bf16 = from_bf16,
     .rotate = rotate,
     .head_panel = head_panel,
+    .add_pair_norms = add_pair_norms,
     .function = function,
 };

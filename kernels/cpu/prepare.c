@@ -166,6 +166,7 @@ rs_status rs_cpu_prepare(rs_backend *backend, const rs_step *step)
         queries +=
             (size_t)sequence->n_rows * (size_t)sequence->rope->map.n_segments * (size_t)backend->shape.heads * (size_t)backend->query_units;
     }
+    RS_TRY(rs_measure_prepare(backend));
     if (queries <= backend->queries_cap)
         return RS_OK;
     free(backend->queries);

@@ -63,6 +63,10 @@ RS_INLINE rs_vf v_abs(rs_vf a)
 {
     return _mm512_abs_ps(a);
 }
+RS_INLINE rs_vf v_sqrt(rs_vf a)
+{
+    return _mm512_sqrt_ps(a);
+}
 /* a * 2^n for integral n; zero, subnormal and infinite results right. */
 RS_INLINE rs_vf v_scale(rs_vf a, rs_vf n)
 {
@@ -147,6 +151,10 @@ RS_INLINE rs_vf v_round(rs_vf a)
 RS_INLINE rs_vf v_abs(rs_vf a)
 {
     return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+RS_INLINE rs_vf v_sqrt(rs_vf a)
+{
+    return _mm256_sqrt_ps(a);
 }
 RS_INLINE rs_vf v_scale(rs_vf a, rs_vf n)
 {
@@ -244,6 +252,10 @@ RS_INLINE rs_vf v_round(rs_vf a)
 RS_INLINE rs_vf v_abs(rs_vf a)
 {
     return (rs_vf)((rs_vi)a & 0x7fffffff);
+}
+RS_INLINE rs_vf v_sqrt(rs_vf a)
+{
+    return (rs_vf){__builtin_sqrtf(a[0]), __builtin_sqrtf(a[1]), __builtin_sqrtf(a[2]), __builtin_sqrtf(a[3])};
 }
 RS_INLINE rs_vf v_scale(rs_vf a, rs_vf n)
 {

@@ -85,6 +85,8 @@ static void store_row(const rs_backend *backend, int layer, const rs_sequence *s
 rs_status rs_cpu_store_qkv(rs_backend *backend, int layer, const float *qkv)
 {
     int64_t width = (int64_t)(backend->shape.heads + 2 * backend->shape.kv_heads) * backend->shape.head_dim;
+    if (backend->measures)
+        rs_measure_norms(backend, layer, qkv);
 #pragma omp parallel num_threads(backend->n_threads)
     for (int s = 0; s < backend->step->n_sequences; s++) {
         const rs_sequence *sequence = &backend->step->sequences[s];

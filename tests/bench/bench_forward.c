@@ -1,7 +1,8 @@
 /* Times one forward of a model folder: prefill with every token scored, and greedy decoding at batch 1, as tests/bench/peer_transformers.py
  * does for transformers. Prints the same JSON lines, with FLOP/s and their share of the best rate this machine's matrix product reaches.
  *
- *   bench_forward MODEL_DIR TEXT_FILE [--dtype bf16|fp32] [--threads N] [--repeats N] [--softmax adaptive] [--deterministic 1] [N...]
+ *   bench_forward MODEL_DIR TEXT_FILE [--dtype bf16|fp32] [--threads N] [--repeats N] [--softmax adaptive] [--deterministic 1]
+ *                 [--diagnostics 1: only what they cost] [N...]
  * (default 2048 8192)
  */
 #include <inttypes.h>
@@ -30,6 +31,7 @@ typedef struct bench {
     rs_rope rope;
     rs_softmax softmax;
     const char *dtype;
+    rs_diagnostics *diagnostics; /* of the text that is prefilled; NULL: none */
     int threads, repeats;
     bool deterministic;
     double peak; /* FLOP/s */
@@ -101,17 +103,21 @@ static rs_token_result results[MAX_ROWS];
 static void step(bench *b, rs_kv *kv, const int32_t *ids, int64_t first, int64_t n, int score)
 {
     static int32_t targets[MAX_ROWS];
-    rs_sequence sequence = {.n_rows = n, .position = first, .kv = kv, .rope = &b->rope, .softmax = &b->softmax};
+    rs_sequence sequence = {
+        .n_rows = n, .position = first, .kv = kv, .rope = &b->rope, .softmax = &b->softmax, .diagnostics = b->diagnostics};
     for (int64_t i = 0; i < n; i++)
         targets[i] = score ? ids[i + 1] : i + 1 < n ? RS_TARGET_NONE : RS_TARGET_GREEDY;
     rs_step step = {.phase = n > 1 ? RS_PREFILL : RS_DECODE, .sequences = &sequence, .n_sequences = 1, .ids = ids, .n = n};
     must(rs_transformer_step(b->transformer, &step, targets, results));
 }
 
-static double prefill(bench *b, int64_t n, double *nll)
+static double prefill(bench *b, int64_t n, double *nll, rs_diagnostics *diagnostics)
 {
     rs_kv *kv;
     double start = rs_clock();
+    if (diagnostics)
+        rs_diagnostics_init(diagnostics, n);
+    b->diagnostics = diagnostics;
     *nll = 0;
     must(rs_transformer_kv_open(b->transformer, n, &b->rope, &kv));
     for (int64_t row = 0; row < n - 1;) {
@@ -123,6 +129,9 @@ static double prefill(bench *b, int64_t n, double *nll)
     }
     double seconds = rs_clock() - start;
     rs_transformer_kv_free(b->transformer, kv);
+    if (diagnostics)
+        rs_diagnostics_free(diagnostics);
+    b->diagnostics = NULL;
     return seconds;
 }
 
@@ -145,14 +154,35 @@ static double decode(bench *b)
 static void report_prefill(bench *b, int64_t n)
 {
     double seconds[16], nll;
-    prefill(b, n, &nll);
+    prefill(b, n, &nll, NULL);
     for (int i = 0; i < b->repeats; i++)
-        seconds[i] = prefill(b, n, &nll);
+        seconds[i] = prefill(b, n, &nll, NULL);
     double t = median(seconds, b->repeats), rate = rs_transformer_flops(&b->model, 0, n, n) / t;
     printf("{\"what\": \"prefill_nll\", \"n\": %" PRId64
            ", \"dtype\": \"%s\", \"threads\": %d, \"seconds\": %.4f, \"tokens_per_s\": %.1f, \"nll_per_token\": %.6f, "
            "\"gflops\": %.1f, \"share_of_gemm_peak\": %.3f}\n",
            n, b->dtype, b->threads, t, (double)n / t, nll / (double)(n - 1), rate / 1e9, rate / b->peak);
+    fflush(stdout);
+}
+
+/* What diagnostics cost: forwards with and without them in turn, the fastest of each. */
+static void report_diagnostics(bench *b, int64_t n)
+{
+    double off = INFINITY, on = INFINITY, nll_off = 0, nll_on = 0;
+    rs_diagnostics d = {.n_layers = b->model.layers,
+                        .heads = b->model.heads,
+                        .kv_heads = b->model.kv_heads,
+                        .pairs = b->model.head_dim / 2,
+                        .n_offsets = 2,
+                        .offsets = {0, 1},
+                        .induction_offset = -1};
+    for (int i = 0; i < b->repeats; i++) {
+        off = fmin(off, prefill(b, n, &nll_off, NULL));
+        on = fmin(on, prefill(b, n, &nll_on, &d));
+    }
+    printf("{\"what\": \"diagnostics\", \"n\": %" PRId64
+           ", \"dtype\": \"%s\", \"threads\": %d, \"seconds_off\": %.4f, \"seconds_on\": %.4f, \"ratio\": %.4f, \"same_nll\": %s}\n",
+           n, b->dtype, b->threads, off, on, on / off, nll_off == nll_on ? "true" : "false");
     fflush(stdout);
 }
 
@@ -206,6 +236,7 @@ int main(int argc, char **argv)
 {
     bench b = {.dtype = "bf16", .threads = 2, .repeats = 3};
     const char *positional[2] = {NULL, NULL}, *softmax = NULL;
+    bool diagnostics = false;
     int64_t lengths[MAX_LENGTHS] = {2048, 8192};
     int n_positional = 0, n_lengths = 0;
     for (int i = 1; i < argc; i++) {
@@ -215,6 +246,8 @@ int main(int argc, char **argv)
                 b.dtype = value;
             else if (strcmp(name, "--deterministic") == 0)
                 b.deterministic = atoi(value) != 0;
+            else if (strcmp(name, "--diagnostics") == 0)
+                diagnostics = atoi(value) != 0;
             else if (strcmp(name, "--softmax") == 0)
                 softmax = value;
             else if (strcmp(name, "--threads") == 0)
@@ -238,7 +271,7 @@ int main(int argc, char **argv)
            b.peak / 1e9, rs_backend_cpu.describe(0));
     for (int i = 0; i < (n_lengths ? n_lengths : 2); i++)
         if ((int64_t)b.tokens.n > lengths[i])
-            report_prefill(&b, lengths[i]);
+            (diagnostics ? report_diagnostics : report_prefill)(&b, lengths[i]);
     report_decode(&b);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
