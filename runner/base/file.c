@@ -7,12 +7,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/memory.h"
 #include "base/pulse.h"
+
+/* For another process that writes the same file, as `report` may while a run does. */
+enum { WAIT_SECONDS = 10 };
 
 /* What the user named, or may not touch; anything else the system refused for reasons of its own. */
 static rs_status status_of(int cause)
@@ -110,12 +115,40 @@ int rs_file_write_all(int fd, const char *bytes, size_t n)
     return 0;
 }
 
-rs_status rs_file_begin(const char *temporary, int *fd)
+bool rs_file_is_at(int fd, const char *path)
+{
+    struct stat held, named;
+    return fstat(fd, &held) == 0 && lstat(path, &named) == 0 && held.st_ino == named.st_ino && held.st_dev == named.st_dev;
+}
+
+/* The lock of whoever died is free. Where there are no locks, nobody waits. */
+static bool try_lock(int fd)
 {
     int rc;
-    RS_RETRY(rc, unlink(temporary));
-    RS_RETRY(*fd, open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
-    return *fd < 0 ? rs_file_fail(temporary, errno) : RS_OK;
+    RS_RETRY(rc, flock(fd, LOCK_EX | LOCK_NB));
+    return rc == 0 || errno != EWOULDBLOCK;
+}
+
+rs_status rs_file_begin(const char *temporary, int *fd)
+{
+    for (int i = 0; i < WAIT_SECONDS * 10; i++) {
+        int rc = 0;
+        RS_RETRY(*fd, open(temporary, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666));
+        if (*fd < 0)
+            return rs_file_fail(temporary, errno);
+        if (try_lock(*fd) && rs_file_is_at(*fd, temporary)) {
+            RS_RETRY(rc, ftruncate(*fd, 0));
+            if (rc == 0)
+                return RS_OK;
+            int cause = errno;
+            close(*fd);
+            return rs_file_fail(temporary, cause);
+        }
+        close(*fd);
+        rs_pulse_tick();
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    }
+    return rs_fail(RS_IO, "%s: another process has been writing this file for %d s", temporary, WAIT_SECONDS);
 }
 
 rs_status rs_file_finish(int fd, const char *temporary, const char *path, rs_status status)
@@ -125,15 +158,14 @@ rs_status rs_file_finish(int fd, const char *temporary, const char *path, rs_sta
         RS_RETRY(rc, fsync(fd));
     if (rc != 0)
         status = rs_file_fail(path, errno);
-    close(fd);
     if (status == RS_OK)
         RS_RETRY(rc, rename(temporary, path));
     if (status == RS_OK && rc != 0)
         status = rs_file_fail(path, errno);
-    if (status != RS_OK) {
+    if (status != RS_OK)
         RS_RETRY(rc, unlink(temporary));
-        return status;
-    }
+    close(fd); /* and with it goes the lock: whoever waits finds the name free */
+    RS_TRY(status);
     char *folder = rs_path_folder(path);
     status = rs_folder_sync(folder);
     free(folder);

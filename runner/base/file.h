@@ -3,6 +3,7 @@
 #define RS_BASE_FILE_H
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/status.h"
@@ -25,9 +26,11 @@ rs_status rs_file_write_atomic(const char *path, const char *bytes, size_t n);
 /* What a system call on `path` failed for: RS_INVALID where the user named or protected the wrong thing, else RS_IO. */
 rs_status rs_file_fail(const char *path, int cause);
 /* The steps of an atomic write, for files that are made piece by piece. Interrupted and short calls are gone on with. */
-rs_status rs_file_begin(const char *temporary, int *fd);    /* a new file in the place of one that a dead run left */
+rs_status rs_file_begin(const char *temporary, int *fd);    /* empty, and nobody else's: waits for another writer, not for a dead one */
 int rs_file_write_all(int fd, const char *bytes, size_t n); /* 0, or the errno of what went wrong */
 rs_status rs_file_finish(int fd, const char *temporary, const char *path, rs_status status); /* OK: syncs, renames; else unlinks; closes */
+/* Whether the path still names the file that was opened. */
+bool rs_file_is_at(int fd, const char *path);
 /* Names in a folder that were made, renamed or taken away outlive a loss of power after this. */
 rs_status rs_folder_sync(const char *path);
 

@@ -154,13 +154,6 @@ static void *touch(void *argument)
 
 /* --- taking and releasing --- */
 
-/* Whether the path still names the file that was locked: a --fresh run may have moved it away in between. */
-static bool same_file(int fd, const char *path)
-{
-    struct stat held, named;
-    return fstat(fd, &held) == 0 && lstat(path, &named) == 0 && held.st_ino == named.st_ino && held.st_dev == named.st_dev;
-}
-
 static rs_status take(const char *path, int fd)
 {
     int rc;
@@ -172,7 +165,7 @@ static rs_status take(const char *path, int fd)
     if (cause) /* some cluster file systems are mounted without locks: no reason not to run there */
         rs_warn("%s: no lock on this file system (%s): two runs that start at the same moment would not see each other", path,
                 strerror(cause));
-    if (!same_file(fd, path))
+    if (!rs_file_is_at(fd, path)) /* a --fresh run moved it away in between */
         return held_by(path, &now);
     RS_TRY(succeed(path, cause == 0));
     return sign(fd, path);
