@@ -151,6 +151,21 @@ size_t rs_utf8_valid_prefix(const char *bytes, size_t n)
     return i;
 }
 
+/* The character of a whole sequence of up to three bytes; for longer ones some other beyond them. */
+static unsigned character(const unsigned char *p, size_t length)
+{
+    return length == 1   ? p[0]
+           : length == 2 ? (p[0] & 0x1Fu) << 6 | (p[1] & 0x3Fu)
+           : length == 3 ? (p[0] & 0xFu) << 12 | (p[1] & 0x3Fu) << 6 | (p[2] & 0x3Fu)
+                         : 0x10000;
+}
+
+/* Controls; and what JSON takes as it is and YAML refuses, or folds as a line break. */
+static bool needs_escape(unsigned c)
+{
+    return c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0x2028 || c == 0x2029 || c == 0xFEFF || c == 0xFFFE || c == 0xFFFF;
+}
+
 void rs_text_json_string(rs_text *text, const char *bytes, size_t n)
 {
     rs_text_puts(text, "\"");
@@ -165,10 +180,10 @@ void rs_text_json_string(rs_text *text, const char *bytes, size_t n)
             rs_text_puts(text, "\\t");
         else if (c == '\r')
             rs_text_puts(text, "\\r");
-        else if (c < 0x20 || c == 0x7F)
-            rs_text_printf(text, "\\u%04x", c);
         else if (length == 0)
             rs_text_puts(text, "\\ufffd");
+        else if (needs_escape(character((const unsigned char *)bytes + i, length)))
+            rs_text_printf(text, "\\u%04x", character((const unsigned char *)bytes + i, length));
         else
             rs_text_append(text, bytes + i, length);
         i += length ? length : 1;

@@ -24,7 +24,7 @@ const char *rs_double_text(double value, char buffer[32]);
 void rs_text_double(rs_text *text, double value);
 /* Bytes as a person reads them: "1.25 GiB". buffer: 32 bytes. Returns buffer. */
 const char *rs_bytes_text(double bytes, char buffer[32]);
-/* Appends a JSON string literal, quotes included. Bytes that are not UTF-8 become U+FFFD. */
+/* Appends a JSON string literal, quotes included, which YAML reads as the same. Bytes that are not UTF-8 become U+FFFD. */
 void rs_text_json_string(rs_text *text, const char *bytes, size_t n);
 
 /* Length of the valid UTF-8 prefix; equals n where all is valid (no surrogates, no overlong forms). */
