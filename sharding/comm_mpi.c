@@ -1,6 +1,7 @@
 /* Ranks of an MPI job. Open MPI 4.1 is what this is tried with. */
 #include <limits.h>
 #include <mpi.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -8,6 +9,12 @@
 #include "base/memory.h"
 #include "sharding/comm_ops.h"
 #include "sharding/partition.h"
+
+enum {
+    SHORT = 3500,           /* bytes of a message that arrives without its sender's help: Open MPI's shared memory takes 4,096 */
+    MOST_PENDING = 1 << 15, /* such messages that may be under way: bounds their memory */
+    LEAST_PENDING = 64      /* before anything is done about them */
+};
 
 enum {
     SUM_CHUNK = 1 << 20,      /* floats summed at a time: bounds the scratch memory, and stays in the last-level cache */
@@ -20,9 +27,18 @@ enum {
     FINALIZE_SECONDS = 40     /* it waits for every rank, also for one that died in it */
 };
 
+/* A copy of a short message whose sending has begun. */
+typedef struct pending {
+    MPI_Request request;
+    void *data;
+} pending;
+
 typedef struct comm_mpi {
     rs_comm comm;
     MPI_Comm handle;
+    pthread_mutex_t lock; /* of what is pending */
+    pending *pending;
+    int64_t n_pending, cap_pending, reap_at; /* reap_at: twice what was left the last time, so that looking costs little */
     bool world;
     float *scratch; /* [SUM_CHUNK], from the first sum on */
     int *counts;    /* [4 * size]: counts and offsets of a sum's parts */
@@ -44,6 +60,7 @@ static rs_status wrap(MPI_Comm handle, bool world, rs_comm **out)
 {
     comm_mpi *self = rs_alloc(1, sizeof *self);
     *self = (comm_mpi){.comm = {.ops = &mpi_ops}, .handle = handle, .world = world};
+    pthread_mutex_init(&self->lock, NULL);
     *out = &self->comm;
     RS_TRY(check(self, "MPI_Comm_set_errhandler", MPI_Comm_set_errhandler(handle, MPI_ERRORS_RETURN)));
     RS_TRY(check(self, "MPI_Comm_rank", MPI_Comm_rank(handle, &self->comm.rank)));
@@ -103,15 +120,37 @@ static rs_status mpi_split(rs_comm *comm, int colour, rs_comm **out)
     return RS_OK;
 }
 
+/* Frees the copies that are sent. */
+static rs_status reap(comm_mpi *self)
+{
+    for (int64_t i = 0; i < self->n_pending;) {
+        int done = 0;
+        RS_TRY(check(self, "MPI_Isend", MPI_Test(&self->pending[i].request, &done, MPI_STATUS_IGNORE)));
+        if (done) {
+            free(self->pending[i].data);
+            self->pending[i] = self->pending[--self->n_pending];
+        } else {
+            i++;
+        }
+    }
+    return RS_OK;
+}
+
+/* What nobody has received by now nobody will; MPI may still look at it, so it stays allocated. */
 static void mpi_close(rs_comm *comm)
 {
     comm_mpi *self = (comm_mpi *)comm;
+    (void)reap(self);
+    for (int64_t i = 0; i < self->n_pending; i++)
+        MPI_Request_free(&self->pending[i].request);
     if (self->world) {
         rs_comm_end_within(FINALIZE_SECONDS, 1);
         MPI_Finalize();
     } else {
         MPI_Comm_free(&self->handle);
     }
+    pthread_mutex_destroy(&self->lock);
+    free(self->pending);
     free(self->scratch);
     free(self->counts);
     free(self);
@@ -270,12 +309,44 @@ static rs_status finish(comm_mpi *self, const char *operation, MPI_Request *requ
     return RS_OK;
 }
 
-static rs_status mpi_send(rs_comm *comm, int to, int tag, const void *data, size_t bytes)
+static rs_status send_and_wait(comm_mpi *self, int to, int tag, const void *data, size_t bytes)
 {
-    comm_mpi *self = (comm_mpi *)comm;
     MPI_Request request;
     RS_TRY(check(self, "MPI_Isend", MPI_Isend(data, (int)bytes, MPI_BYTE, to, tag, self->handle, &request)));
     return finish(self, "MPI_Isend", &request);
+}
+
+/* MPI takes many a short message for sent only when its receiver looks for messages, which one that computes does rarely: a copy waits. */
+static rs_status send_copy(comm_mpi *self, int to, int tag, const void *data, size_t bytes)
+{
+    pending p = {.data = rs_alloc(bytes + 1, 1)};
+    memcpy(p.data, data, bytes);
+    rs_status status = check(self, "MPI_Isend", MPI_Isend(p.data, (int)bytes, MPI_BYTE, to, tag, self->handle, &p.request));
+    if (status != RS_OK) {
+        free(p.data);
+        return status;
+    }
+    RS_PUSH(self->pending, self->n_pending, self->cap_pending, p);
+    if (self->n_pending < self->reap_at)
+        return RS_OK;
+    status = reap(self);
+    self->reap_at = 2 * self->n_pending > LEAST_PENDING ? 2 * self->n_pending : LEAST_PENDING;
+    return status;
+}
+
+static rs_status mpi_send(rs_comm *comm, int to, int tag, const void *data, size_t bytes)
+{
+    comm_mpi *self = (comm_mpi *)comm;
+    if (bytes > SHORT)
+        return send_and_wait(self, to, tag, data, bytes);
+    pthread_mutex_lock(&self->lock);
+    rs_status status = send_copy(self, to, tag, data, bytes);
+    for (long ns = 0; status == RS_OK && self->n_pending > MOST_PENDING;) {
+        nap(&ns);
+        status = reap(self);
+    }
+    pthread_mutex_unlock(&self->lock);
+    return status;
 }
 
 static rs_status mpi_receive(rs_comm *comm, int from, int tag, int *sender, void **data, size_t *bytes)

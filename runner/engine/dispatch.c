@@ -21,16 +21,22 @@ enum {
     HAND = 128 /* units of one message: 3 KB, which MPI sends without waiting for the receiver */
 };
 
-typedef enum message_kind { JOIN, RECORD, DONE, ASK_STOP } message_kind;
+typedef enum message_kind { JOIN, RECORDS, DONE, ASK_STOP } message_kind;
 
 static const double LEAST_PATIENCE = 3;
 
-/* Every message to the server starts with this; a record's JSON or an error's text follows. */
+/* Every message to the server starts with this; records or an error's text follow. */
 typedef struct message_head {
     int32_t kind, status;
-    int64_t tokens, units; /* JOIN: the room; RECORD: tokens alone, that were computed */
-    rs_unit unit;          /* RECORD */
+    int64_t tokens, units; /* JOIN: the room */
 } message_head;
+
+/* A record: this and its JSON. */
+typedef struct record_head {
+    rs_unit unit;
+    int64_t tokens; /* that were computed */
+    uint64_t bytes; /* of the JSON */
+} record_head;
 
 typedef enum order_kind { UNITS, STOP, OVER } order_kind;
 
@@ -143,14 +149,26 @@ static rs_status look_at(rs_server *s, int64_t point, const char *json, size_t n
     return RS_OK;
 }
 
-static rs_status take_record(rs_server *s, int replica, const message_head *head, const char *json, size_t n)
+static rs_status take_record(rs_server *s, int replica, const record_head *head, const char *json)
 {
     double left = rs_schedule_left(s->setup.schedule);
-    bool first = rs_schedule_done(s->setup.schedule, replica, head->unit.ticket, rs_clock());
-    if (first) {
-        RS_TRY(rs_journal_append(s->setup.journal, json, n));
-        rs_progress_add(s->setup.progress, 1, head->tokens, left - rs_schedule_left(s->setup.schedule));
-        RS_TRY(look_at(s, head->unit.point, json, n));
+    if (!rs_schedule_done(s->setup.schedule, replica, head->unit.ticket, rs_clock()))
+        return RS_OK;
+    RS_TRY(rs_journal_append(s->setup.journal, json, head->bytes));
+    rs_progress_add(s->setup.progress, 1, head->tokens, left - rs_schedule_left(s->setup.schedule));
+    return look_at(s, head->unit.point, json, head->bytes);
+}
+
+static rs_status take_records(rs_server *s, int replica, const char *data, size_t n)
+{
+    for (size_t at = 0; at < n;) {
+        record_head head;
+        assert(n - at >= sizeof head);
+        memcpy(&head, data + at, sizeof head);
+        at += sizeof head;
+        assert(n - at >= head.bytes);
+        RS_TRY(take_record(s, replica, &head, data + at));
+        at += head.bytes;
     }
     return hand_out(s, replica);
 }
@@ -174,13 +192,13 @@ static rs_status handle(rs_server *s, int sender, const char *data, size_t bytes
     const char *body = data + sizeof head;
     size_t n = bytes - sizeof head;
     int replica = (sender - s->setup.first_rank) / s->setup.tensor;
-    rs_pulse_work(head.kind == RECORD ? "keeping records" : "answering replicas");
+    rs_pulse_work(head.kind == RECORDS ? "keeping records" : "answering replicas");
     switch ((message_kind)head.kind) {
     case JOIN:
         rs_schedule_join(s->setup.schedule, replica, head.tokens, head.units);
         return hand_out(s, replica);
-    case RECORD:
-        return take_record(s, replica, &head, body, n);
+    case RECORDS:
+        return take_records(s, replica, body, n);
     case DONE:
         return take_result(s, sender, (rs_status)head.status, body, n);
     case ASK_STOP:
@@ -319,9 +337,20 @@ rs_status rs_client_take_orders(rs_comm *comm, rs_orders *orders)
     return RS_OK;
 }
 
-rs_status rs_client_send_record(rs_comm *comm, rs_unit unit, int64_t tokens, const char *json, size_t n)
+void rs_client_add_record(rs_text *outbox, rs_unit unit, int64_t tokens, const char *json, size_t n)
 {
-    return send_to_server(comm, (message_head){.kind = RECORD, .unit = unit, .tokens = tokens}, json, n);
+    record_head head = {.unit = unit, .tokens = tokens, .bytes = n};
+    rs_text_append(outbox, (const char *)&head, sizeof head);
+    rs_text_append(outbox, json, n);
+}
+
+rs_status rs_client_send_records(rs_comm *comm, rs_text *outbox)
+{
+    if (outbox->n == 0)
+        return RS_OK;
+    rs_status status = send_to_server(comm, (message_head){.kind = RECORDS}, outbox->data, outbox->n);
+    rs_text_clear(outbox);
+    return status;
 }
 
 rs_status rs_client_done(rs_comm *comm, rs_status result)

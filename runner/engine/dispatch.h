@@ -10,6 +10,7 @@
 
 #include "base/pulse.h"
 #include "base/status.h"
+#include "base/text.h"
 #include "engine/looks.h"
 #include "engine/progress.h"
 #include "engine/schedule.h"
@@ -54,8 +55,10 @@ typedef struct rs_orders {
 
 /* Appends what the server has sent since the last time; does not wait. */
 rs_status rs_client_take_orders(rs_comm *comm, rs_orders *orders);
-/* A record's JSON; tokens for the progress line. */
-rs_status rs_client_send_record(rs_comm *comm, rs_unit unit, int64_t tokens, const char *json, size_t n);
+/* Puts a record's JSON into what is to be sent; tokens for the progress line. */
+void rs_client_add_record(rs_text *outbox, rs_unit unit, int64_t tokens, const char *json, size_t n);
+/* Sends what there is in one message, and empties it: a step's records cost rank 0 and the replica one wait for each other. */
+rs_status rs_client_send_records(rs_comm *comm, rs_text *outbox);
 /* This replica has finished, with this status; the message is the thread's error. */
 rs_status rs_client_done(rs_comm *comm, rs_status result);
 

@@ -13,6 +13,7 @@ typedef struct replica {
     const rs_replica_setup *setup;
     rs_replica_facts *facts;
     rs_worker *worker;
+    rs_text outbox; /* records of a step */
     bool told;      /* the server knows of this rank's signal */
     double drop_at; /* the group's first rank, once a stop is asked for: when the grace is over; 0: none is */
 } replica;
@@ -23,10 +24,10 @@ static rs_status emit(void *context, rs_unit unit, const rs_record *record, cons
     rs_text json = {0};
     rs_record_write_json(record, metrics, &json);
     int64_t tokens = record->tokens + (record->response ? record->n_tokens : 0);
-    rs_status status = rs_client_send_record(r->setup->messages, unit, tokens, json.data, json.n);
+    rs_client_add_record(&r->outbox, unit, tokens, json.data, json.n);
     rs_text_free(&json);
     r->facts->samples++;
-    return status;
+    return RS_OK;
 }
 
 /* What the group's first rank tells the others before each step. */
@@ -101,9 +102,9 @@ static rs_status turn(replica *r, bool *end)
     *(idle ? &r->facts->seconds_idle : &r->facts->seconds_busy) += heard - begun;
     if (*end || rs_worker_idle(r->worker))
         return RS_OK;
-    rs_status status = rs_worker_step(r->worker);
+    rs_status status = rs_worker_step(r->worker), sent = rs_client_send_records(r->setup->messages, &r->outbox);
     r->facts->seconds_busy += rs_clock() - heard;
-    return status;
+    return status == RS_OK ? sent : status;
 }
 
 /* All ranks of the group decide alike what fits, so they go by the one with the least room. */
@@ -135,6 +136,7 @@ rs_status rs_replica_work(const rs_replica_setup *setup, rs_replica_facts *facts
         RS_TRY_OUT(turn(&r, &end));
 out:
     rs_worker_close(r.worker);
+    rs_text_free(&r.outbox);
     return status;
 }
 
