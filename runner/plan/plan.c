@@ -177,6 +177,20 @@ static void add_point(rs_plan *plan, rs_point point)
     plan->points[plan->n_points++] = point;
 }
 
+/* Tasks that differ in label or samples only ask the same questions, and their points would share one id. */
+static rs_status refuse_equal_tasks(const rs_plan *plan)
+{
+    const rs_config *config = plan->config;
+    for (int t = 1; t < config->n_tasks; t++)
+        for (int i = 0; i < t; i++) {
+            const rs_task_entry *one = &config->tasks[i], *other = &config->tasks[t];
+            if (memcmp(&plan->points[i].id, &plan->points[t].id, sizeof plan->points[i].id) == 0)
+                return rs_fail(RS_INVALID, "%s:%d:%d: task '%s' asks the same as task '%s' at line %d: leave one of them out", config->path,
+                               other->place.line, other->place.column, rs_plan_label(other), rs_plan_label(one), one->place.line);
+        }
+    return RS_OK;
+}
+
 rs_status rs_plan_open(const rs_config *config, const rs_model *model, const rs_tokenizer *tokenizer, rs_digest model_digest,
                        bool digest_is_full, rs_plan **out)
 {
@@ -203,6 +217,8 @@ rs_status rs_plan_open(const rs_config *config, const rs_model *model, const rs_
                 for (int t = 0; t < config->n_tasks; t++)
                     add_point(plan, (rs_point){
                                         .rope = r, .softmax = s, .context = c, .task = t, .n_samples = counts[t * config->n_contexts + c]});
+    if (tokenizer)
+        RS_TRY_OUT(refuse_equal_tasks(plan));
     *out = plan;
 out:
     free(counts);

@@ -171,6 +171,8 @@ CONFIGS = [
     in_config("samples of 0", 9, "  - {name: perplexity, text: text.txt, samples: 0}", 49, "samples", "0"),
     in_config("stride as long as the context", 9, "  - {name: perplexity, text: text.txt, stride: 63}", 48, "stride", "63"),
     in_config("two tasks of one name", 0, "  - {name: perplexity, text: text.txt}", 12, "perplexity", "label"),
+    in_config("two tasks that ask the same", 0, "  - {name: perplexity, label: again, text: text.txt, samples: 1}", 5, "'again'", "'perplexity'", "line 9",
+              mpi=True),
     in_config("baseline outside the sweep", 0, "baseline: {rope: nope}", 18, "'nope'"),
     in_config("too many points", 5, "  context: 2-2000000+1", 12, "1000000"),
     in_config("tensor that does not divide the heads", 2, "parallel: {tensor: 3}", 20, "3", "4 attention heads", mpi=True),
