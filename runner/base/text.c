@@ -37,19 +37,37 @@ void rs_text_puts(rs_text *text, const char *string)
     rs_text_append(text, string, strlen(string));
 }
 
-void rs_text_printf(rs_text *text, const char *format, ...)
+static void print(rs_text *text, const char *format, va_list args)
 {
-    va_list args, again;
-    va_start(args, format);
+    va_list again;
     va_copy(again, args);
     int n = vsnprintf(NULL, 0, format, args);
-    va_end(args);
     if (n > 0) {
         reserve(text, (size_t)n);
         vsnprintf(text->data + text->n, (size_t)n + 1, format, again);
         text->n += (size_t)n;
     }
     va_end(again);
+}
+
+void rs_text_printf(rs_text *text, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    print(text, format, args);
+    va_end(args);
+}
+
+void rs_text_print_line(rs_text *text, const char *format, ...)
+{
+    size_t from = text->n;
+    va_list args;
+    va_start(args, format);
+    print(text, format, args);
+    va_end(args);
+    if (text->n > from)
+        rs_line_flatten(text->data + from);
+    rs_text_puts(text, "\n");
 }
 
 void rs_text_clear(rs_text *text)
@@ -134,9 +152,13 @@ static size_t sequence_length(const unsigned char *p, size_t n)
 
 void rs_line_flatten(char *line)
 {
-    for (; *line; line++)
-        if ((unsigned char)*line < 0x20 || *line == 0x7F)
-            *line = ' ';
+    for (unsigned char *p = (unsigned char *)line; *p; p++) {
+        bool wide = p[0] == 0xC2 && p[1] >= 0x80 && p[1] < 0xA0; /* U+0080 to U+009F */
+        if (*p < 0x20 || *p == 0x7F || wide)
+            *p = ' ';
+        if (wide)
+            *++p = ' ';
+    }
 }
 
 size_t rs_utf8_valid_prefix(const char *bytes, size_t n)

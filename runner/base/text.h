@@ -32,6 +32,8 @@ size_t rs_utf8_valid_prefix(const char *bytes, size_t n);
 
 /* Makes spaces of control characters: what comes from a file must neither break nor colour the line that shows it. */
 void rs_line_flatten(char *line);
+/* Appends such a line and its end. */
+void rs_text_print_line(rs_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The candidate nearest to `word` by edit distance (case ignored), or NULL when none is near enough to be meant. */
 const char *rs_nearest(const char *word, const char *const *candidates, size_t n);

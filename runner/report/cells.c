@@ -29,9 +29,7 @@ char *rs_shorten(const char *text, size_t width)
 void rs_cells_add(rs_cells *cells, const char *text)
 {
     char *copy = rs_strdup(text);
-    for (char *p = copy; *p; p++) /* a label's line break, or worse, would break the table */
-        if ((unsigned char)*p < 0x20 || *p == 0x7F)
-            *p = ' ';
+    rs_line_flatten(copy); /* a label's line break, or worse, would break the table */
     RS_PUSH(cells->items, cells->n, cells->cap, copy);
 }
 

@@ -107,7 +107,7 @@ static void note_unmatched(const rs_compare_side *s, rs_text *out)
     for (int64_t i = 0; i < s->n_unmatched && i < MAX_UNMATCHED; i++) {
         const rs_plan_point *point = &plan->points[s->unmatched[i]];
         char *label = rs_compare_label(plan, point);
-        rs_text_printf(out, "only in %s: %s, %s at %" PRId64 "\n", s->folder, label, plan->tasks[point->task].label, point->context);
+        rs_text_print_line(out, "only in %s: %s, %s at %" PRId64, s->folder, label, plan->tasks[point->task].label, point->context);
         free(label);
     }
 }
@@ -128,7 +128,8 @@ void rs_compare_write_table(const rs_comparison *c, rs_text *out)
 {
     static const size_t columns[N_COLUMNS] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
     rs_cells cells = {0};
-    rs_text_printf(out, "A: %s\nB: %s\n", c->a.folder, c->b.folder);
+    rs_text_print_line(out, "A: %s", c->a.folder);
+    rs_text_print_line(out, "B: %s", c->b.folder);
     if (strcmp(model_digest(&c->a), model_digest(&c->b)) != 0)
         rs_text_puts(out, "The models differ.\n");
     rs_text_puts(out, "\n");

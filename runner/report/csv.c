@@ -1,12 +1,27 @@
-/* report.csv: one row a point and metric (RFC 4180, but lines end in \n). A point that is not done has its rows too, without values. */
+/* report.csv: one row a point and metric (RFC 4180, but lines end in \n). A point that is not done has its rows too, without values. A text
+ * that a spreadsheet would take for a formula has an apostrophe in front. */
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "report/report_file.h"
+
+/* Labels come from configs and reasons from data files: neither may become a formula where the file is opened. */
+static bool is_formula(const char *field)
+{
+    return field[0] && strchr("=+-@\t\r", field[0]);
+}
 
 static void put_field(const char *field, rs_text *out)
 {
+    if (is_formula(field)) {
+        char *safe = rs_format("'%s", field);
+        put_field(safe, out);
+        free(safe);
+        return;
+    }
     if (strpbrk(field, ",\"\r\n") == NULL) {
         rs_text_puts(out, field);
         return;

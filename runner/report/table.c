@@ -110,9 +110,9 @@ static void write_failures(const rs_results *results, rs_text *out)
         const rs_plan_point *point = &results->plan.points[i];
         if (!point->listed || results->points[i].state != RS_POINT_FAILED)
             continue;
-        rs_text_printf(out, "failed: %s / %s, %s at %" PRId64 ": %s\n", rs_plan_file_rope_label(&results->plan, point->rope),
-                       rs_plan_file_softmax_label(&results->plan, point->softmax), results->plan.tasks[point->task].label, point->context,
-                       results->points[i].reason);
+        rs_text_print_line(out, "failed: %s / %s, %s at %" PRId64 ": %s", rs_plan_file_rope_label(&results->plan, point->rope),
+                           rs_plan_file_softmax_label(&results->plan, point->softmax), results->plan.tasks[point->task].label,
+                           point->context, results->points[i].reason);
         shown++;
     }
     if (results->summary.failed > shown)
