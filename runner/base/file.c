@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,9 +35,12 @@ rs_status rs_file_fail(const char *path, int cause)
     return rs_fail(status_of(cause), "%s: %s", path, strerror(cause));
 }
 
-static rs_status open_regular(const char *path, int *fd, size_t *n)
+/* O_NONBLOCK: a FIFO is refused, not waited for. */
+static rs_status open_regular(const char *path, int flags, int *fd, size_t *n)
 {
-    RS_RETRY(*fd, open(path, O_RDONLY | O_CLOEXEC));
+    RS_RETRY(*fd, open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags));
+    if (*fd < 0 && errno == ELOOP && flags & O_NOFOLLOW)
+        return rs_fail(RS_INVALID, "%s: is a symbolic link; only the output folder itself may be one", path);
     if (*fd < 0)
         return rs_file_fail(path, errno);
     struct stat info;
@@ -48,11 +52,11 @@ static rs_status open_regular(const char *path, int *fd, size_t *n)
     return RS_OK;
 }
 
-rs_status rs_file_read(const char *path, size_t max_bytes, rs_text *out)
+static rs_status read_whole(const char *path, int flags, size_t max_bytes, rs_text *out)
 {
     int fd;
-    size_t n;
-    RS_TRY(open_regular(path, &fd, &n));
+    size_t n = 0;
+    RS_TRY(open_regular(path, flags, &fd, &n));
     rs_status status = RS_OK;
     if (n > max_bytes)
         status = rs_fail(RS_INVALID, "%s: %zu bytes, more than the %zu this file may have", path, n, max_bytes);
@@ -76,12 +80,33 @@ rs_status rs_file_read(const char *path, size_t max_bytes, rs_text *out)
     return status;
 }
 
+rs_status rs_file_read(const char *path, size_t max_bytes, rs_text *out)
+{
+    return read_whole(path, 0, max_bytes, out);
+}
+
+rs_status rs_file_read_own(const char *path, size_t max_bytes, rs_text *out)
+{
+    return read_whole(path, O_NOFOLLOW, max_bytes, out);
+}
+
+rs_status rs_file_check_own(int fd, const char *path)
+{
+    struct stat info;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
+        return rs_fail(RS_INVALID, "%s: not a regular file", path);
+    if (info.st_nlink > 1)
+        return rs_fail(RS_INVALID, "%s: has %ju names (hard links), and writing would change them all; put a copy in its place", path,
+                       (uintmax_t)info.st_nlink);
+    return RS_OK;
+}
+
 rs_status rs_file_map(const char *path, rs_mapping *out)
 {
     int fd;
-    size_t n;
+    size_t n = 0;
     *out = (rs_mapping){0};
-    RS_TRY(open_regular(path, &fd, &n));
+    RS_TRY(open_regular(path, 0, &fd, &n));
     rs_status status = RS_OK;
     if (n > 0) {
         void *data = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -129,10 +154,19 @@ static bool try_lock(int fd)
     return rc == 0 || errno != EWOULDBLOCK;
 }
 
+/* A link, a pipe or a device under the name is nobody's half-written file, and a file of two names is somebody's. */
+static void clear_name(const char *temporary)
+{
+    struct stat info;
+    if (lstat(temporary, &info) == 0 && !S_ISDIR(info.st_mode) && (!S_ISREG(info.st_mode) || info.st_nlink > 1))
+        unlink(temporary);
+}
+
 rs_status rs_file_begin(const char *temporary, int *fd)
 {
     for (int i = 0; i < WAIT_SECONDS * 10; i++) {
         int rc = 0;
+        clear_name(temporary);
         RS_RETRY(*fd, open(temporary, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666));
         if (*fd < 0)
             return rs_file_fail(temporary, errno);
@@ -233,6 +267,19 @@ rs_status rs_folder_create(const char *path)
     }
     free(partial);
     return status;
+}
+
+rs_status rs_folder_create_own(const char *path)
+{
+    struct stat info;
+    if (mkdir(path, 0777) == 0)
+        return RS_OK;
+    int cause = errno;
+    if (cause == EEXIST && lstat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        return RS_OK;
+    if (cause == EEXIST && S_ISLNK(info.st_mode))
+        return rs_fail(RS_INVALID, "%s: is a symbolic link; only the output folder itself may be one", path);
+    return rs_fail(RS_INVALID, "%s: cannot create the folder: %s", path, cause == EEXIST ? "a file of that name exists" : strerror(cause));
 }
 
 static int by_bytes(const void *a, const void *b)

@@ -12,6 +12,9 @@
 /* Reads a regular file whole (at most max_bytes, else RS_INVALID). out is freed with rs_text_free; NUL-terminated beyond out->n. */
 rs_status rs_file_read(const char *path, size_t max_bytes, rs_text *out);
 
+/* The same of a file that the program wrote into an output folder: RS_INVALID for a symbolic link, which others may have put there. */
+rs_status rs_file_read_own(const char *path, size_t max_bytes, rs_text *out);
+
 /* A read-only mapping of a whole file. An empty file maps to data NULL, n 0. */
 typedef struct rs_mapping {
     const unsigned char *data;
@@ -36,6 +39,11 @@ rs_status rs_folder_sync(const char *path);
 
 /* Creates a folder and its parents; an existing folder is fine. */
 rs_status rs_folder_create(const char *path);
+
+/* Creates a folder inside an output folder, or finds it there; RS_INVALID for a symbolic link. */
+rs_status rs_folder_create_own(const char *path);
+/* RS_INVALID unless `fd` is a regular file of one name only: what is written to it must change no other file. */
+rs_status rs_file_check_own(int fd, const char *path);
 
 /* A system call again for as long as signals interrupt it, which on network file systems they may do to any. */
 #define RS_RETRY(result, call)                                                                                                             \

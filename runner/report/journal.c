@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -154,10 +155,11 @@ rs_status rs_journal_write_plan(rs_journal *journal, const char *json, size_t n)
 static rs_status read_plan(rs_journal *journal)
 {
     rs_text text = {0};
+    struct stat info;
     rs_status status = RS_OK;
     char *path = rs_path_join(journal->folder, "plan.json");
-    if (access(path, F_OK) == 0)
-        status = rs_file_read(path, MAX_PLAN_BYTES, &text);
+    if (lstat(path, &info) == 0)
+        status = rs_file_read_own(path, MAX_PLAN_BYTES, &text);
     journal->plan = text.data;
     free(path);
     return status;
@@ -167,15 +169,27 @@ static rs_status read_plan(rs_journal *journal)
 
 static rs_status open_log(rs_journal *journal)
 {
-    int flags = journal->writing ? O_RDWR | O_APPEND | O_CREAT : O_RDONLY;
+    int flags = (journal->writing ? O_RDWR | O_APPEND | O_CREAT : O_RDONLY) | O_NONBLOCK;
     journal->log_path = rs_path_join(journal->folder, "records.log");
     RS_RETRY(journal->log, open(journal->log_path, flags | O_CLOEXEC | O_NOFOLLOW, 0666));
     if (journal->log < 0 && errno == ELOOP)
-        return rs_fail(RS_INVALID, "%s: is a symbolic link; a journal's files are files", journal->log_path);
+        return rs_fail(RS_INVALID, "%s: is a symbolic link; only the output folder itself may be one", journal->log_path);
     if (journal->log < 0)
         return rs_file_fail(journal->log_path, errno);
     journal->dirty = journal->writing; /* a killed run's last records may not be on the disk yet */
-    return journal->writing ? rs_folder_sync(journal->folder) : RS_OK;
+    if (!journal->writing)
+        return RS_OK;
+    RS_TRY(rs_file_check_own(journal->log, journal->log_path));
+    return rs_folder_sync(journal->folder);
+}
+
+/* Whether folder/journal is a folder of this folder's own; where there is none, opening its files says so. */
+static rs_status check_folder(const rs_journal *journal)
+{
+    struct stat info;
+    if (lstat(journal->folder, &info) == 0 && S_ISLNK(info.st_mode))
+        return rs_fail(RS_INVALID, "%s: is a symbolic link; only the output folder itself may be one", journal->folder);
+    return RS_OK;
 }
 
 static rs_status journal_open(const char *folder, bool writing, bool fresh, rs_journal **out)
@@ -190,6 +204,7 @@ static rs_status journal_open(const char *folder, bool writing, bool fresh, rs_j
     clock_gettime(CLOCK_MONOTONIC, &journal->synced);
     if (writing)
         RS_TRY_OUT(rs_journal_claim(journal, folder, fresh));
+    RS_TRY_OUT(check_folder(journal));
     RS_TRY_OUT(open_log(journal));
     RS_TRY_OUT(rs_journal_scan(journal));
     RS_TRY_OUT(read_plan(journal));

@@ -84,10 +84,7 @@ static rs_status refuse_strange_files(const char *folder)
 
 static rs_status lock_journal(rs_journal *journal)
 {
-    struct stat info;
-    if (lstat(journal->folder, &info) == 0 && S_ISLNK(info.st_mode))
-        return rs_fail(RS_INVALID, "%s: is a symbolic link; make the output folder itself the link", journal->folder);
-    RS_TRY(rs_folder_create(journal->folder));
+    RS_TRY(rs_folder_create_own(journal->folder));
     return rs_journal_lock_take(journal->folder, &journal->lock);
 }
 

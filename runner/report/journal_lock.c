@@ -52,7 +52,7 @@ static holder read_holder(const char *path)
     struct stat info;
     char text[300] = "";
     int fd;
-    RS_RETRY(fd, open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    RS_RETRY(fd, open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
     if (fd < 0)
         return h;
     ssize_t n;
@@ -157,6 +157,7 @@ static void *touch(void *argument)
 static rs_status take(const char *path, int fd)
 {
     int rc;
+    RS_TRY(rs_file_check_own(fd, path)); /* it is emptied before it is signed */
     RS_RETRY(rc, flock(fd, LOCK_EX | LOCK_NB));
     int cause = rc != 0 ? errno : 0;
     holder now = read_holder(path);
@@ -177,7 +178,7 @@ rs_status rs_journal_lock_take(const char *folder, rs_journal_lock **out)
     rs_status status = RS_OK;
     int fd;
     *out = NULL;
-    RS_RETRY(fd, open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
+    RS_RETRY(fd, open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666));
     status = fd < 0 ? rs_file_fail(path, errno) : take(path, fd);
     free(path);
     if (status != RS_OK) {

@@ -205,7 +205,8 @@ static rs_status write_entry(exporting *e, variant *v, int64_t point)
     if (result.state != RS_POINT_DONE)
         goto out;
     file = rs_format("samples_%s_%s.jsonl", t.name, e->stamp);
-    RS_TRY_OUT(rs_folder_create(v->folder));
+    RS_TRY_OUT(rs_folder_create_own(e->folder));
+    RS_TRY_OUT(rs_folder_create_own(v->folder));
     RS_TRY_OUT(rs_lm_eval_write_samples(e->results, point, &e->rows, t.generation, v->folder, file, &hash));
     add_entry(v, &t, &e->rows, hash);
 out:

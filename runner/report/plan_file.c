@@ -68,7 +68,7 @@ static bool read_index(json_t *object, const char *name, int n, int *out)
     return json_is_integer(value) && json_integer_value(value) >= 0 && json_integer_value(value) < n;
 }
 
-enum { MAX_SHARDS = 1000000 };
+enum { MAX_SHARDS = 1000000, MAX_SAMPLES = 1000000000 }; /* what a config may ask for */
 
 static bool read_shard(rs_plan_file *plan, json_t *shard)
 {
@@ -91,9 +91,9 @@ static bool read_point(rs_plan_file *plan, json_t *object, int64_t i, rs_plan_po
     if (plan->n_shards > 0 && !read_index(object, "shard", plan->n_shards, &point->shard))
         return false;
     point->listed = plan->n_shards == 0 || point->shard == plan->shard;
-    return point->task >= 0 && point->context > 0 && point->samples > 0 && point->extra >= 0 &&
-           point->extra % point->samples == 0 && read_index(object, "rope", plan->n_ropes, &point->rope) &&
-           read_index(object, "softmax", plan->n_softmaxes, &point->softmax);
+    return point->task >= 0 && point->context > 0 && point->samples > 0 && point->samples <= MAX_SAMPLES && point->extra >= 0 &&
+           point->extra <= RS_EXTRA_DOC_ID && point->extra % point->samples == 0 &&
+           read_index(object, "rope", plan->n_ropes, &point->rope) && read_index(object, "softmax", plan->n_softmaxes, &point->softmax);
 }
 
 static bool read_axis(json_t *axis, int *n)

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -67,9 +68,10 @@ rs_status rs_report_read_run(const char *folder, json_t **run)
     rs_text text = {0};
     char *path = rs_format("%s/journal/run.json", folder);
     rs_status status = RS_OK;
+    struct stat info;
     *run = NULL;
-    if (access(path, F_OK) == 0)
-        status = rs_file_read(path, MAX_RUN_BYTES, &text);
+    if (lstat(path, &info) == 0)
+        status = rs_file_read_own(path, MAX_RUN_BYTES, &text);
     if (text.n)
         *run = json_loadb(text.data, text.n, 0, NULL);
     free(path);
@@ -135,10 +137,11 @@ static rs_status write_run_and_plan(const char *folder, const rs_journal *journa
 static bool has_reports(const char *folder)
 {
     static const char *const names[] = {"report.yaml", "report.json", "report.csv", "report.html", "samples.jsonl"};
+    struct stat info;
     bool all = true;
     for (size_t i = 0; i < sizeof names / sizeof *names && all; i++) {
         char *path = rs_path_join(folder, names[i]);
-        all = access(path, F_OK) == 0;
+        all = lstat(path, &info) == 0 && S_ISREG(info.st_mode);
         free(path);
     }
     return all;
