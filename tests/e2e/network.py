@@ -95,7 +95,7 @@ def cut(sweep, n_hosts, victim, options, deadline, *words):
         for word in words:
             expect(word in result.err, f"'{word}' is not named", result)
         before = sweep.records()
-        expect(20 <= before < len(sweep.reference), f"{before} records at the end", result)
+        expect(20 <= before <= len(sweep.reference), f"{before} records at the end", result)
         hosts.mend()
         result = h.wait(sweep.start(hosts, *options), 60)
         expect(f"{before} of " in result.err and "reused" in result.err, f"{before} records stood there", result)
