@@ -6,6 +6,14 @@
 
 #include "base/memory.h"
 
+const rs_diagnostic_kind rs_diagnostic_kinds[RS_N_DIAGNOSTICS] = {
+    [RS_SHOW_ENTROPY] = {"attention_entropy", "entropy, effective n, participation, largest coefficient, by position too; adaptive share"},
+    [RS_SHOW_SPREAD] = {"logit_spread", "max less min logit of a row, and the dispersion bound that follows from it"},
+    [RS_SHOW_POSITIONAL] = {"positional_heads", "mean distance; mass on the first key, the diagonal, the previous token, other offsets"},
+    [RS_SHOW_NORMS] = {"frequency_norms", "norm of each frequency's pair of query, key and value elements"},
+    [RS_SHOW_INDUCTION] = {"induction", "mass on the token after the earlier copy, on samples of the task induction"},
+};
+
 void rs_diagnostics_init(rs_diagnostics *d, int64_t rows)
 {
     d->n_buckets = rs_diagnostics_bucket(rows > 0 ? rows : 1) + 1;

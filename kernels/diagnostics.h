@@ -45,6 +45,20 @@ typedef struct rs_diagnostics {
     double *sums;
 } rs_diagnostics;
 
+/* What a config may ask to see of them. */
+typedef enum rs_diagnostic {
+    RS_SHOW_ENTROPY,
+    RS_SHOW_SPREAD,
+    RS_SHOW_POSITIONAL,
+    RS_SHOW_NORMS,
+    RS_SHOW_INDUCTION,
+    RS_N_DIAGNOSTICS
+} rs_diagnostic;
+typedef struct rs_diagnostic_kind {
+    const char *name, *summary;
+} rs_diagnostic_kind;
+extern const rs_diagnostic_kind rs_diagnostic_kinds[RS_N_DIAGNOSTICS];
+
 /* rows: the most there will be. Offset 0, the diagonal, and 1, the previous token, stand first in every list. */
 void rs_diagnostics_init(rs_diagnostics *diagnostics, int64_t rows);
 void rs_diagnostics_free(rs_diagnostics *diagnostics);

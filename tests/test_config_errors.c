@@ -74,7 +74,7 @@ static const wrong sections[] = {
     {MODEL SWEEP TASKS "tensor: 2\n", "4:1", {"('tensor'), did you mean 'parallel.tensor'?"}},
     {MODEL SWEEP TASKS "context: 2\n", "4:1", {"('context'), did you mean 'sweep.context'?"}},
     {MODEL SWEEP TASKS "dtype: fp32\n", "4:1", {"did you mean 'model.dtype'?"}},
-    {MODEL SWEEP TASKS "zzzzzzzzzzzz: 2\n", "4:1", {"('zzzzzzzzzzzz')", "valid: seed, output, length_threshold, model"}},
+    {MODEL SWEEP TASKS "zzzzzzzzzzzz: 2\n", "4:1", {"('zzzzzzzzzzzz')", "valid: seed, output, length_threshold, diagnostics, diagnostic_offsets, model"}},
     {MODEL SWEEP TASKS "? \n: 1\n", "4:2", {"unknown key ('')"}},
     {SWEEP TASKS, "1:1", {"'model.path' is missing"}},
     {"model: {}\n" SWEEP TASKS, "1:8", {"model needs 'path'"}},

@@ -84,7 +84,7 @@ static void check_equal(const setup *s, rs_dtype dtype, int64_t chunk, const rs_
 {
     rs_token_result results[ROWS];
     rs_transformer *t = open_transformer(s, dtype, chunk);
-    must(rs_transformer_pass(t, &s->rope, &s->softmax, s->ids, s->targets, ROWS, results));
+    must(rs_transformer_pass(t, &s->rope, &s->softmax, s->ids, s->targets, ROWS, NULL, results));
     for (int i = 0; i < ROWS; i++)
         if (s->targets[i] != RS_TARGET_NONE)
             assert_true(results[i].nll == expected[i].nll && results[i].best_id == expected[i].best_id && results[i].finite);

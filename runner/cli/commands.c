@@ -274,9 +274,15 @@ static void list_tasks(void)
     }
 }
 
+static void list_diagnostics(void)
+{
+    for (int i = 0; i < RS_N_DIAGNOSTICS; i++)
+        printf("%-18s %s\n", rs_diagnostic_kinds[i].name, rs_diagnostic_kinds[i].summary);
+}
+
 rs_status rs_command_list(const rs_options *options)
 {
-    static const char *const names[] = {"rope", "softmax", "tasks", "config"};
+    static const char *const names[] = {"rope", "softmax", "tasks", "diagnostics", "config"};
     const char *what = options->positional[0];
     if (strcmp(what, "rope") == 0) {
         list_ropes();
@@ -284,6 +290,8 @@ rs_status rs_command_list(const rs_options *options)
         list_softmaxes();
     } else if (strcmp(what, "tasks") == 0) {
         list_tasks();
+    } else if (strcmp(what, "diagnostics") == 0) {
+        list_diagnostics();
     } else if (strcmp(what, "config") == 0) {
         rs_text text = {0};
         rs_config_write_reference(&text);
@@ -291,8 +299,8 @@ rs_status rs_command_list(const rs_options *options)
         rs_text_free(&text);
     } else {
         const char *nearest = rs_nearest(what, names, sizeof names / sizeof *names);
-        return rs_fail(RS_INVALID, "list: '%s' is none of rope, softmax, tasks, config%s%s%s", what, nearest ? "; did you mean " : "",
-                       nearest ? nearest : "", nearest ? "?" : "");
+        return rs_fail(RS_INVALID, "list: '%s' is none of rope, softmax, tasks, diagnostics, config%s%s%s", what,
+                       nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
     }
     return RS_OK;
 }

@@ -15,7 +15,7 @@ const char rs_help_text[] = "usage: ropesweep CONFIG.yaml [options]            r
                             "       ropesweep compare A B [--gate 'TASK[@CONTEXT] METRIC >= X']... [-o FILE.yaml|FILE.json]\n"
                             "       ropesweep trend DIR... [-o FILE.html]      one metric after the other over nights\n"
                             "       ropesweep merge DIR... -o DIR              join the shards of a job array\n"
-                            "       ropesweep list rope|softmax|tasks|config   what there is, with every key\n"
+                            "       ropesweep list rope|softmax|tasks|diagnostics|config   what there is, with every key\n"
                             "       ropesweep tokenize MODEL_DIR < text        token ids\n"
                             "\n"
                             "  -o, --output DIR   output folder            --set KEY=VALUE   override, e.g. model.dtype=fp32\n"

@@ -15,6 +15,10 @@ const rs_param_spec rs_config_run_params[] = {
      "folder of the results, relative to the config's folder; absent: results/NAME of NAME.yaml, in the current folder"},
     {"length_threshold", RS_PARAM_NUMBER, 0, 1, false, NULL, "0.856",
      "score that a context must reach to count in effective lengths; RULER's"},
+    {"diagnostics", RS_PARAM_STRINGS, 0, 0, false, NULL, NULL,
+     "what diagnostics.json shows of attention: names of `list diagnostics`, or all; absent: none; on the CPU"},
+    {"diagnostic_offsets", RS_PARAM_VECTOR, 2, 1 << 30, false, NULL, NULL,
+     "with positional_heads: at most 16 distances in tokens whose mass is added up too"},
     END,
 };
 

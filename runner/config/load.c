@@ -1,4 +1,5 @@
 /* rs_config_load: the sections in turn, then the checks that need several of them. */
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "config/internal.h"
+#include "kernels/diagnostics.h"
 
 void rs_rope_entry_free(rs_rope_entry *entry)
 {
@@ -88,6 +90,38 @@ static rs_status read_top(rs_config *config)
             return fail_top_key(config, root->keys[i]);
     }
     return rs_params_fill(&config->run, NULL);
+}
+
+static rs_status check_diagnostic(const rs_config *config, const rs_node *at, const char *name)
+{
+    rs_names names = {0};
+    bool known = strcmp(name, "all") == 0;
+    for (int i = 0; i < RS_N_DIAGNOSTICS; i++) {
+        known = known || strcmp(name, rs_diagnostic_kinds[i].name) == 0;
+        rs_names_add(&names, rs_diagnostic_kinds[i].name);
+    }
+    rs_names_add(&names, "all");
+    rs_status status = known ? RS_OK : rs_fail_word(config->yaml, at->place, "unknown diagnostic", name, names.items, names.n);
+    rs_names_free(&names);
+    return status;
+}
+
+static rs_status check_diagnostics(const rs_config *config)
+{
+    const rs_node *node = rs_node_get(config->yaml->root, "diagnostics"), *offsets = rs_node_get(config->yaml->root, "diagnostic_offsets");
+    const rs_param_value *wanted = rs_param_get(&config->run, "diagnostics"), *at = rs_param_get(&config->run, "diagnostic_offsets");
+    for (size_t i = 0; i < wanted->n; i++)
+        RS_TRY(check_diagnostic(config, node->kind == RS_NODE_LIST ? node->items[i] : node, wanted->strings[i]));
+    if (at->set && !wanted->set)
+        return rs_yaml_fail(config->yaml, offsets->place, "diagnostic_offsets needs diagnostics: [positional_heads]");
+    if (at->n > RS_MAX_OFFSETS - 2)
+        return rs_yaml_fail(config->yaml, offsets->place, "diagnostic_offsets: %zu numbers, more than %d", at->n, RS_MAX_OFFSETS - 2);
+    for (size_t i = 0; i < at->n; i++)
+        for (size_t k = 0; k <= i; k++)
+            if (at->vector[i] != floor(at->vector[i]) || (k < i && at->vector[k] == at->vector[i]))
+                return rs_yaml_fail(config->yaml, offsets->place, "diagnostic_offsets must be whole and different numbers ('%.15g')",
+                                    at->vector[i]);
+    return RS_OK;
 }
 
 /* results/NAME of .../NAME.yaml, where the file does not say. */
@@ -176,6 +210,7 @@ static rs_status read_all(rs_config *config)
 {
     const rs_yaml *tree = config->yaml;
     RS_TRY(read_top(config));
+    RS_TRY(check_diagnostics(config));
     fill_output(config);
     const rs_node *model = rs_node_get(tree->root, "model");
     if (model == NULL)

@@ -192,7 +192,8 @@ void rs_config_write_help(rs_text *out)
 {
     for (const rs_section *section = rs_config_sections; section->name; section++) {
         for (const rs_param_spec *spec = section->params; spec && spec->name; spec++) {
-            bool for_few = section->params == rs_task_common_params && spec->fallback == NULL; /* a screen holds 40 lines */
+            bool lists = spec->kind == RS_PARAM_STRINGS || spec->kind == RS_PARAM_VECTOR;
+            bool for_few = lists || (section->params == rs_task_common_params && spec->fallback == NULL); /* a screen holds 40 lines */
             if (!for_few)
                 write_help_line(section->name, spec->name, spec->fallback, spec->help, out);
         }

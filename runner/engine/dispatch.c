@@ -21,7 +21,7 @@ enum {
     HAND = 128 /* units of one message: 3 KB, which MPI sends without waiting for the receiver */
 };
 
-typedef enum message_kind { JOIN, RECORDS, DONE, ASK_STOP } message_kind;
+typedef enum message_kind { JOIN, DIAGNOSTICS, RECORDS, DONE, ASK_STOP } message_kind;
 
 static const double LEAST_PATIENCE = 3;
 
@@ -197,6 +197,8 @@ static rs_status handle(rs_server *s, int sender, const char *data, size_t bytes
     case JOIN:
         rs_schedule_join(s->setup.schedule, replica, head.tokens, head.units);
         return hand_out(s, replica);
+    case DIAGNOSTICS:
+        return rs_journal_append(rs_journal_diagnostics(s->setup.journal), body, n);
     case RECORDS:
         return take_records(s, replica, body, n);
     case DONE:
@@ -351,6 +353,11 @@ rs_status rs_client_send_records(rs_comm *comm, rs_text *outbox)
     rs_status status = send_to_server(comm, (message_head){.kind = RECORDS}, outbox->data, outbox->n);
     rs_text_clear(outbox);
     return status;
+}
+
+rs_status rs_client_send_diagnostics(rs_comm *comm, const char *json, size_t n)
+{
+    return send_to_server(comm, (message_head){.kind = DIAGNOSTICS}, json, n);
 }
 
 rs_status rs_client_done(rs_comm *comm, rs_status result)

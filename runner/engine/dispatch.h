@@ -59,6 +59,8 @@ rs_status rs_client_take_orders(rs_comm *comm, rs_orders *orders);
 void rs_client_add_record(rs_text *outbox, rs_unit unit, int64_t tokens, const char *json, size_t n);
 /* Sends what there is in one message, and empties it: a step's records cost rank 0 and the replica one wait for each other. */
 rs_status rs_client_send_records(rs_comm *comm, rs_text *outbox);
+/* A record's sums of attention, ahead of the record: where that stands in the journal, these do. */
+rs_status rs_client_send_diagnostics(rs_comm *comm, const char *json, size_t n);
 /* This replica has finished, with this status; the message is the thread's error. */
 rs_status rs_client_done(rs_comm *comm, rs_status result);
 

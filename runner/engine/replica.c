@@ -8,6 +8,7 @@
 #include "base/pulse.h"
 #include "engine/dispatch.h"
 #include "engine/stop.h"
+#include "report/diagnostics.h"
 
 typedef struct replica {
     const rs_replica_setup *setup;
@@ -22,6 +23,11 @@ static rs_status emit(void *context, rs_unit unit, const rs_record *record, cons
 {
     replica *r = context;
     rs_text json = {0};
+    if (record->diagnostics) {
+        rs_diagnostics_write_json(record, &json);
+        RS_TRY(rs_client_send_diagnostics(r->setup->messages, json.data, json.n));
+        rs_text_clear(&json);
+    }
     rs_record_write_json(record, metrics, &json);
     int64_t tokens = record->tokens + (record->response ? record->n_tokens : 0);
     rs_client_add_record(&r->outbox, unit, tokens, json.data, json.n);

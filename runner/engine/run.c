@@ -21,6 +21,7 @@
 #include "model/transformer.h"
 #include "plan/memory.h"
 #include "plan/plan.h"
+#include "report/diagnostics.h"
 #include "report/report.h"
 
 /* After the grace, a replica ends with its step, and a rank that heard of no stop by now ends itself: before Slurm's default of 30 s with
@@ -176,19 +177,32 @@ static rs_status open_plan(run *r)
 
 /* --- phase 2: what is left to do (rank 0) --- */
 
-/* Lists what is left of this shard. *reused: records that stand for its samples; *others: for other shards' samples. */
-static void list_units(run *r, int64_t *reused, int64_t *others)
+/* Its record is, and where sums of attention are wanted they are too. */
+static bool is_there(const run *r, const rs_point *point, int64_t doc_id)
+{
+    rs_diagnostics spec;
+    rs_digest id = rs_plan_record_id(point, doc_id);
+    bool wanted = rs_plan_diagnostics(r->plan, &spec) && doc_id < RS_EXTRA_DOC_ID;
+    return rs_journal_find(r->journal, id) &&
+           (!wanted || rs_journal_find(rs_journal_diagnostics(r->journal), rs_diagnostics_id(id, &spec)));
+}
+
+/* Lists what is left of this shard. *reused: records that stand for its samples; *others: for other shards' samples;
+ * *lacking: that stand, but for sums of attention. */
+static void list_units(run *r, int64_t *reused, int64_t *others, int64_t *lacking)
 {
     int64_t cap = 0;
-    *reused = *others = 0;
+    *reused = *others = *lacking = 0;
     for (int64_t p = 0; p < r->plan->n_points; p++) {
         const rs_point *point = &r->plan->points[p];
         bool mine = point->shard == r->plan->shard;
         for (int64_t i = 0; i < rs_looks_wanted(r->looks, p); i++) {
             int64_t d = rs_plan_doc_id(point, i);
-            if (rs_journal_find(r->journal, rs_plan_record_id(point, d)))
+            if (is_there(r, point, d))
                 ++*(mine ? reused : others);
-            else if (mine)
+            else if (mine && rs_journal_find(r->journal, rs_plan_record_id(point, d)))
+                ++*lacking;
+            if (mine && !is_there(r, point, d))
                 RS_PUSH(r->units, r->n_units, cap, ((rs_unit){.point = p, .doc_id = d}));
         }
     }
@@ -219,22 +233,26 @@ static void say_what_is_reused(const run *r, int64_t reused, int64_t unasked)
 
 static rs_status open_journal(run *r)
 {
-    int64_t reused, others;
+    int64_t reused, others, lacking;
     r->folder = r->options->output ? rs_strdup(r->options->output) : rs_config_output(r->config);
     RS_TRY(rs_folder_create(r->folder));
     RS_TRY(rs_journal_open(r->folder, r->options->fresh, &r->journal));
+    if (rs_param_is_set(&r->config->run, "diagnostics"))
+        RS_TRY(rs_journal_keep_diagnostics(r->journal));
     RS_TRY(rs_looks_open(r->plan, r->journal, &r->looks));
-    list_units(r, &reused, &others);
+    list_units(r, &reused, &others, &lacking);
     size_t before = rs_journal_count(r->journal);
-    if (reused == 0 && others > 0)
+    if (reused + lacking == 0 && others > 0)
         return rs_fail(RS_INVALID, "%s: holds another shard of this sweep; give each shard its own --output and join them with merge",
                        r->folder);
-    if (before > 0 && reused == 0)
+    if (before > 0 && reused + lacking == 0)
         return rs_fail(RS_INVALID,
                        "%s: holds %zu records of another configuration, none of which this one can use; give another --output, or --fresh "
                        "to move them aside",
                        r->folder, before);
-    say_what_is_reused(r, reused, (int64_t)before - reused - others);
+    if (lacking > 0)
+        rs_info("%s: %" PRId64 " samples stand there without diagnostics; these are made now", r->folder, lacking);
+    say_what_is_reused(r, reused, (int64_t)before - reused - lacking - others);
     return keep_plan(r);
 }
 
@@ -259,6 +277,9 @@ static rs_status choose_place(run *r, rs_rank_place *mine, rs_device_memory *mem
     RS_TRY(rs_place_find(mine));
     memcpy(r->use.host, mine->host, sizeof mine->host);
     RS_TRY(rs_backend_find(r->options->backend, &r->ops));
+    if (rs_param_is_set(&r->config->run, "diagnostics") && !r->ops->kind->diagnostics)
+        return rs_config_fail_at(r->config, "diagnostics",
+                                 "diagnostics are computed on the CPU only: run with --backend cpu, or without them");
     RS_TRY(r->ops->devices(&n, &why));
     r->device = local_rank % n;
     RS_TRY(r->ops->memory(r->device, memory));

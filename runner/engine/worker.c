@@ -29,6 +29,7 @@ typedef struct sequence {
     int64_t n_scored;
     char *error;
     double started;
+    rs_diagnostics diagnostics; /* this rank's; sums NULL: none are wanted */
 } sequence;
 
 struct rs_worker {
@@ -65,6 +66,7 @@ static void sequence_free(rs_worker *w, sequence *s)
     free(s->token_nll);
     free(s->distances);
     free(s->error);
+    rs_diagnostics_free(&s->diagnostics);
     free(s);
 }
 
@@ -136,7 +138,7 @@ static void response_text(const rs_worker *w, const sequence *s, rs_text *out)
         rs_text_append(out, "", 0);
 }
 
-static rs_status emit(rs_worker *w, sequence *s)
+static rs_status emit_record(rs_worker *w, sequence *s, const rs_diagnostics *diagnostics)
 {
     rs_pulse_work("scoring an answer");
     if (w->setup.emit == NULL)
@@ -160,6 +162,7 @@ static rs_status emit(rs_worker *w, sequence *s)
         .replica = w->setup.replica,
     };
     memcpy(record.point, point->id_hex, sizeof record.point);
+    record.diagnostics = diagnostics;
     if (record.error) {
         record.n_scores = 0;
     } else if (s->sample.kind == RS_SAMPLE_SCORE) {
@@ -180,7 +183,34 @@ static rs_status emit(rs_worker *w, sequence *s)
     return status;
 }
 
+/* Where there are sums of attention, every rank of the group gives its heads'. */
+static rs_status emit(rs_worker *w, sequence *s)
+{
+    rs_diagnostics whole;
+    bool wanted = rs_plan_diagnostics(w->setup.plan, &whole) && s->unit.doc_id < RS_EXTRA_DOC_ID;
+    if (s->diagnostics.sums == NULL || s->error) /* it could not run: no sums are all that there are */
+        return emit_record(w, s, wanted ? &whole : NULL);
+    s->diagnostics.rows = s->done;
+    rs_status status = rs_transformer_diagnostics_gather(w->setup.transformer, &s->diagnostics, &whole);
+    if (status == RS_OK)
+        status = emit_record(w, s, &whole);
+    rs_diagnostics_free(&whole);
+    return status;
+}
+
 /* --- admission --- */
+
+/* Extra samples (rs_task.count_extra) are no part of the point's own. */
+static void open_diagnostics(const rs_worker *w, sequence *s)
+{
+    if (!rs_plan_diagnostics(w->setup.plan, &s->diagnostics) || s->unit.doc_id >= RS_EXTRA_DOC_ID)
+        return;
+    if (s->sample.period > 0) {
+        s->diagnostics.induction_offset = s->sample.period - 1;
+        s->diagnostics.induction_from = s->sample.score_from;
+    }
+    rs_transformer_diagnostics_init(w->setup.transformer, s->capacity, &s->diagnostics);
+}
 
 /* Length-dependent variants fix their table before the first token, for the length the sequence can reach. */
 static rs_status sequence_rope(const rs_worker *w, sequence *s, int64_t n_final)
@@ -245,6 +275,7 @@ static rs_status admit(rs_worker *w, rs_unit unit, bool *later)
     if (status != RS_OK || s->error)
         goto out;
     w->running_tokens += s->capacity;
+    open_diagnostics(w, s);
     RS_PUSH(w->running, w->n_running, w->running_cap, s);
     return RS_OK;
 out:
@@ -275,10 +306,11 @@ static bool decoding(const sequence *s)
     return s->sample.kind == RS_SAMPLE_GENERATE && s->done >= (int64_t)s->sample.tokens.n;
 }
 
-/* Rows that a sequence still has to pass before it decodes or ends: the last token of a scored text predicts nothing. */
+/* Rows that a sequence still has to pass before it decodes or ends: the last token of a scored text predicts nothing, but diagnostics see
+ * it. */
 static int64_t prefill_left(const sequence *s)
 {
-    int64_t rows = (int64_t)s->sample.tokens.n - (s->sample.kind == RS_SAMPLE_SCORE ? 1 : 0);
+    int64_t rows = (int64_t)s->sample.tokens.n - (s->sample.kind == RS_SAMPLE_SCORE && s->diagnostics.sums == NULL ? 1 : 0);
     return rows - s->done;
 }
 
@@ -288,7 +320,7 @@ static void put_rows(rs_worker *w, sequence *s, int64_t first_row, int64_t rows)
     for (int64_t i = 0; i < rows; i++) {
         int64_t position = s->done + i, next = position + 1;
         int32_t target = RS_TARGET_NONE;
-        if (s->sample.kind == RS_SAMPLE_SCORE && next >= s->sample.score_from)
+        if (s->sample.kind == RS_SAMPLE_SCORE && next >= s->sample.score_from && next < n)
             target = s->sample.tokens.ids[next];
         else if (s->sample.kind == RS_SAMPLE_GENERATE && next >= n)
             target = RS_TARGET_GREEDY;
@@ -327,6 +359,7 @@ static rs_step pack(rs_worker *w)
             .kv = s->kv,
             .rope = s->rope,
             .softmax = softmax_of(w, s),
+            .diagnostics = s->diagnostics.sums ? &s->diagnostics : NULL,
         };
         step.n += rows;
     }
@@ -417,8 +450,9 @@ static rs_status pass(rs_worker *w, int64_t index)
     RS_TRY_OUT(rs_try_alloc((void **)&targets, (size_t)n, sizeof *targets, "targets of a whole text"));
     RS_TRY_OUT(rs_try_alloc((void **)&results, (size_t)n, sizeof *results, "results of a whole text"));
     for (int64_t i = 0; i < n; i++)
-        targets[i] = i + 1 >= s->sample.score_from ? s->sample.tokens.ids[i + 1] : RS_TARGET_NONE;
-    status = rs_transformer_pass(w->setup.transformer, s->rope, softmax_of(w, s), s->sample.tokens.ids, targets, n, results);
+        targets[i] = i + 1 >= s->sample.score_from && i + 1 < (int64_t)s->sample.tokens.n ? s->sample.tokens.ids[i + 1] : RS_TARGET_NONE;
+    status = rs_transformer_pass(w->setup.transformer, s->rope, softmax_of(w, s), s->sample.tokens.ids, targets, n,
+                                 s->diagnostics.sums ? &s->diagnostics : NULL, results);
     if (status == RS_NO_MEMORY)
         keep_error(s);
     else if (status != RS_OK)

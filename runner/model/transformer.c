@@ -455,6 +455,52 @@ rs_status rs_transformer_step(rs_transformer *t, const rs_step *step, const int3
     return head(t, targets, step->n, results);
 }
 
+void rs_transformer_diagnostics_init(const rs_transformer *t, int64_t rows, rs_diagnostics *d)
+{
+    d->n_layers = t->model->layers;
+    d->heads = (int)t->weights.heads.n;
+    d->kv_heads = (int)t->weights.kv_heads.n;
+    d->pairs = t->model->head_dim / 2;
+    rs_diagnostics_init(d, rows);
+}
+
+/* The shape of another rank's sums. */
+static rs_diagnostics diagnostics_of(const rs_transformer *t, const rs_diagnostics *like, int rank, rs_weights *place)
+{
+    rs_diagnostics d = *like;
+    *place = (rs_weights){0};
+    rs_weights_place(place, t->model, rank, rs_comm_size(t->group), false);
+    d.heads = (int)place->heads.n;
+    d.kv_heads = (int)place->kv_heads.n;
+    return d;
+}
+
+rs_status rs_transformer_diagnostics_gather(const rs_transformer *t, const rs_diagnostics *mine, rs_diagnostics *whole)
+{
+    int size = rs_comm_size(t->group);
+    size_t most = 0;
+    rs_weights place;
+    for (int rank = 0; rank < size; rank++) {
+        rs_diagnostics part = diagnostics_of(t, mine, rank, &place);
+        most = rs_diagnostics_count(&part) > most ? rs_diagnostics_count(&part) : most;
+    }
+    double *block = rs_alloc(most, sizeof *block), *all = rs_alloc(most * (size_t)size, sizeof *all);
+    memcpy(block, mine->sums, rs_diagnostics_count(mine) * sizeof *block);
+    rs_status status = rs_comm_gather(t->group, block, most * sizeof *block, all);
+    *whole = *mine;
+    whole->heads = t->model->heads;
+    whole->kv_heads = t->model->kv_heads;
+    whole->sums = rs_alloc(rs_diagnostics_count(whole), sizeof *whole->sums);
+    for (int rank = 0; rank < size && status == RS_OK; rank++) {
+        rs_diagnostics part = diagnostics_of(t, mine, rank, &place);
+        part.sums = all + (size_t)rank * most;
+        rs_diagnostics_place(whole, &part, (int)place.heads.first, (int)place.kv_heads.first);
+    }
+    free(block);
+    free(all);
+    return status;
+}
+
 /* The rows of one chunk through one layer; x: of the chunk. */
 static rs_status pass_chunk(rs_transformer *t, int layer, const rs_step *step, float *x)
 {
@@ -467,10 +513,10 @@ static rs_status pass_chunk(rs_transformer *t, int layer, const rs_step *step, f
 }
 
 rs_status rs_transformer_pass(rs_transformer *t, const rs_rope *rope, const rs_softmax *softmax, const int32_t *ids, const int32_t *targets,
-                              int64_t n, rs_token_result *results)
+                              int64_t n, rs_diagnostics *diagnostics, rs_token_result *results)
 {
     rs_status status = RS_OK;
-    rs_sequence sequence = {.rope = rope, .softmax = softmax};
+    rs_sequence sequence = {.rope = rope, .softmax = softmax, .diagnostics = diagnostics};
     int64_t d = t->model->hidden, chunk = t->options.max_rows;
     float *x = NULL;
     enter_phase(t, "computing a whole text");

@@ -58,7 +58,12 @@ rs_status rs_transformer_step(rs_transformer *transformer, const rs_step *step, 
 /* A whole sequence of any length n, layer by layer, so that only one layer's keys and values are held (and its residual stream: 4 d bytes
  * a token): the same bits as steps over the sequence. RS_NO_MEMORY as kv_open. Collective over group. */
 rs_status rs_transformer_pass(rs_transformer *transformer, const rs_rope *rope, const rs_softmax *softmax, const int32_t *ids,
-                              const int32_t *targets, int64_t n, rs_token_result *results);
+                              const int32_t *targets, int64_t n, rs_diagnostics *diagnostics, rs_token_result *results);
+
+/* Empty sums of this rank's heads for a sequence of up to `rows` rows; its offsets stand in *diagnostics. */
+void rs_transformer_diagnostics_init(const rs_transformer *transformer, int64_t rows, rs_diagnostics *diagnostics);
+/* Those of all heads, on every rank. whole is freed by the caller. Collective over group. */
+rs_status rs_transformer_diagnostics_gather(const rs_transformer *transformer, const rs_diagnostics *mine, rs_diagnostics *whole);
 
 /* What deterministic sums cost, measured: seconds of one layer's two output projections and their sums over ROW_BLOCK rows with and
  * without fixed parts. Only in deterministic mode. Collective over group. */

@@ -58,6 +58,15 @@ rs_stop_rule rs_plan_stop_rule(const rs_plan *plan, const rs_point *point)
     return (rs_stop_rule){rs_param_number(common, "stop_width"), given ? (int64_t)rs_param_number(common, "stop_min") : LEAST};
 }
 
+bool rs_plan_diagnostics(const rs_plan *plan, rs_diagnostics *spec)
+{
+    const rs_param_value *offsets = rs_param_get(&plan->config->run, "diagnostic_offsets");
+    *spec = (rs_diagnostics){.n_offsets = 2, .offsets = {0, 1}, .induction_offset = -1};
+    for (size_t i = 0; i < offsets->n; i++)
+        spec->offsets[spec->n_offsets++] = (int64_t)offsets->vector[i];
+    return rs_param_is_set(&plan->config->run, "diagnostics");
+}
+
 int64_t rs_plan_baseline_of(const rs_plan *plan, int64_t point)
 {
     const rs_config *config = plan->config;
@@ -332,9 +341,9 @@ static void write_point(const rs_plan *plan, const rs_point *point, rs_text *out
     rs_text_json_string(out, label, strlen(label));
     rs_text_printf(out, ", \"task_name\": \"%s\", \"task_version\": %d, \"kind\": \"%s\", \"metrics\": [", entry->task->name,
                    entry->task->version,
-                   n_metrics                   ? "generate"
+                   n_metrics                  ? "generate"
                    : entry->task->count_extra ? "score_keys"
-                                               : "score");
+                                              : "score");
     for (size_t i = 0; i < n_metrics; i++)
         rs_text_printf(out, "%s\"%s\"", i ? ", " : "", metrics[i]);
     rs_text_printf(out, "], \"samples\": %" PRId64 ", ", point->n_samples - point->n_extra);

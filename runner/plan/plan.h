@@ -15,12 +15,12 @@
 
 typedef struct rs_point {
     int rope, softmax, context, task; /* indices into the config's axes */
-    int64_t n_samples; /* the last n_extra of them are the baseline's extra ones (rs_task.count_extra) */
+    int64_t n_samples;                /* the last n_extra of them are the baseline's extra ones (rs_task.count_extra) */
     int64_t n_extra;
     rs_digest id;
     char id_hex[17];
     double flops, tokens; /* of one sample, predicted; the mean where extra ones are shorter */
-    int shard;    /* which of n_shards makes it */
+    int shard;            /* which of n_shards makes it */
 } rs_point;
 
 typedef struct rs_unit {
@@ -64,8 +64,11 @@ rs_stop_rule rs_plan_stop_rule(const rs_plan *plan, const rs_point *point);
 /* The baseline's point of the same task and context. */
 int64_t rs_plan_baseline_of(const rs_plan *plan, int64_t point);
 
-/* Deals the points to n_shards runs, dearest first, each to the one that has least: this run is number `shard`. Points that may stop early go where
- * their baseline's goes, for they look at its samples. */
+/* Whether sums of attention are wanted, and at which offsets. */
+bool rs_plan_diagnostics(const rs_plan *plan, rs_diagnostics *spec);
+
+/* Deals the points to n_shards runs, dearest first, each to the one that has least: this run is number `shard`. Points that may stop early
+ * go where their baseline's goes, for they look at its samples. */
 void rs_plan_deal(rs_plan *plan, int shard, int n_shards);
 
 /* The doc_id of a point's i-th sample. */

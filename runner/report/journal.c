@@ -167,10 +167,10 @@ static rs_status read_plan(rs_journal *journal)
 
 /* --- opening and closing --- */
 
-static rs_status open_log(rs_journal *journal)
+static rs_status open_log(rs_journal *journal, const char *name)
 {
     int flags = (journal->writing ? O_RDWR | O_APPEND | O_CREAT : O_RDONLY) | O_NONBLOCK;
-    journal->log_path = rs_path_join(journal->folder, "records.log");
+    journal->log_path = rs_path_join(journal->folder, name);
     RS_RETRY(journal->log, open(journal->log_path, flags | O_CLOEXEC | O_NOFOLLOW, 0666));
     if (journal->log < 0 && errno == ELOOP)
         return rs_fail(RS_INVALID, "%s: is a symbolic link; only the output folder itself may be one", journal->log_path);
@@ -192,21 +192,53 @@ static rs_status check_folder(const rs_journal *journal)
     return RS_OK;
 }
 
-static rs_status journal_open(const char *folder, bool writing, bool fresh, rs_journal **out)
+static rs_journal *journal_make(char *folder, bool writing)
 {
-    rs_status status = RS_OK;
     rs_journal *journal = rs_alloc(1, sizeof *journal);
-    *out = NULL;
     journal->view = rs_alloc(1, sizeof *journal->view);
-    journal->folder = rs_format("%s/journal", folder);
+    journal->folder = folder;
     journal->log = -1;
     journal->writing = writing;
     clock_gettime(CLOCK_MONOTONIC, &journal->synced);
+    return journal;
+}
+
+static const char diagnostics_name[] = "diagnostics.log";
+
+rs_status rs_journal_keep_diagnostics(rs_journal *journal)
+{
+    if (journal->diagnostics)
+        return RS_OK;
+    journal->diagnostics = journal_make(rs_strdup(journal->folder), journal->writing);
+    RS_TRY(open_log(journal->diagnostics, diagnostics_name));
+    return rs_journal_scan(journal->diagnostics);
+}
+
+rs_journal *rs_journal_diagnostics(const rs_journal *journal)
+{
+    return journal->diagnostics;
+}
+
+/* Where there are some. */
+static rs_status open_diagnostics(rs_journal *journal)
+{
+    char *path = rs_path_join(journal->folder, diagnostics_name);
+    bool there = access(path, F_OK) == 0;
+    free(path);
+    return there ? rs_journal_keep_diagnostics(journal) : RS_OK;
+}
+
+static rs_status journal_open(const char *folder, bool writing, bool fresh, rs_journal **out)
+{
+    rs_status status = RS_OK;
+    rs_journal *journal = journal_make(rs_format("%s/journal", folder), writing);
+    *out = NULL;
     if (writing)
         RS_TRY_OUT(rs_journal_claim(journal, folder, fresh));
     RS_TRY_OUT(check_folder(journal));
-    RS_TRY_OUT(open_log(journal));
+    RS_TRY_OUT(open_log(journal, "records.log"));
     RS_TRY_OUT(rs_journal_scan(journal));
+    RS_TRY_OUT(open_diagnostics(journal));
     RS_TRY_OUT(read_plan(journal));
     *out = journal;
     return RS_OK;
@@ -243,7 +275,7 @@ rs_status rs_journal_close(rs_journal *journal)
 {
     if (journal == NULL)
         return RS_OK;
-    rs_status status = journal->log >= 0 ? rs_journal_sync(journal) : RS_OK;
+    rs_status status = journal->log >= 0 ? rs_journal_sync(journal) : RS_OK, other = rs_journal_close(journal->diagnostics);
     if (journal->view->map)
         munmap(journal->view->map, journal->view->bytes);
     free(journal->view);
@@ -256,7 +288,7 @@ rs_status rs_journal_close(rs_journal *journal)
     free(journal->slots);
     free(journal->plan);
     free(journal);
-    return status;
+    return status == RS_OK ? other : status;
 }
 
 rs_status rs_journal_tick(rs_journal *journal)

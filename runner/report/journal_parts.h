@@ -31,6 +31,7 @@ struct rs_journal {
     struct timespec synced;
     rs_journal_view *view;      /* owned; what reading through a const journal may change */
     char *plan;
+    rs_journal *diagnostics;    /* the second log; owned; NULL: none */
 };
 
 /* Adds to the index unless the id is there; returns whether it was added. */

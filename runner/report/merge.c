@@ -151,6 +151,21 @@ static rs_status take_records(merging *m, rs_journal *journal)
     return RS_OK;
 }
 
+/* Sums of attention that stand beside the records. */
+static rs_status take_diagnostics(const merging *m, const rs_journal *journal)
+{
+    const rs_journal *from = rs_journal_diagnostics(journal);
+    const char *json;
+    if (from == NULL)
+        return RS_OK;
+    RS_TRY(rs_journal_keep_diagnostics(m->output));
+    for (size_t i = 0; i < rs_journal_count(from); i++) {
+        RS_TRY(rs_journal_text(from, rs_journal_at(from, i), &json));
+        RS_TRY(rs_journal_append(rs_journal_diagnostics(m->output), json, rs_journal_at(from, i)->bytes));
+    }
+    return RS_OK;
+}
+
 static rs_status check_against(const rs_merge_part *part, const rs_merge_part *other)
 {
     int64_t shared;
@@ -246,6 +261,8 @@ rs_status rs_report_merge(char *const *folders, int n_folders, const char *outpu
     RS_TRY_OUT(check_output(&m, output));
     for (int i = 0; i < n_folders; i++)
         RS_TRY_OUT(take_records(&m, m.parts[i].journal));
+    for (int i = 0; i < n_folders; i++)
+        RS_TRY_OUT(take_diagnostics(&m, m.parts[i].journal));
     rs_info("merge: %" PRId64 " records taken", m.taken);
     RS_TRY_OUT(warn_of_gaps(&m));
     RS_TRY_OUT(write_facts(&m));

@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "kernels/diagnostics.h"
 #include "tasks/task.h"
 
 /* The nll of scored tokens in parts: by how many tokens stand before them in the window (BOS at position 0), and by how many tokens ago the
@@ -52,6 +53,7 @@ typedef struct rs_record {
     char *error;    /* why the sample could not run, or NULL. Owned */
     double seconds; /* may differ between runs, as may replica */
     int replica;
+    const rs_diagnostics *diagnostics; /* of its rows, kept beside the record (report/diagnostics.h); NULL: none. Borrowed */
 } rs_record;
 
 void rs_record_free(rs_record *record);

@@ -193,6 +193,7 @@ rs_status rs_report_write_and_show(const char *folder, const rs_journal *journal
     RS_TRY_OUT(rs_report_write_trees(folder, results, run));
     RS_TRY_OUT(rs_report_write_csv(folder, results));
     RS_TRY_OUT(rs_report_write_html(folder, results, run));
+    RS_TRY_OUT(rs_report_write_diagnostics(folder, results));
     RS_TRY_OUT(write_run_and_plan(folder, journal, run));
     if (table)
         rs_table_write(results, width, table);

@@ -9,6 +9,9 @@ rs_status rs_report_write_trees(const char *folder, const rs_results *results, j
 rs_status rs_report_write_csv(const char *folder, const rs_results *results);
 rs_status rs_report_write_html(const char *folder, const rs_results *results, json_t *run);
 
+/* diagnostics.json, where the plan's config asks for it; else the file of an earlier config goes. */
+rs_status rs_report_write_diagnostics(const char *folder, const rs_results *results);
+
 /* {NAME: value, "stderr": error} */
 json_t *rs_estimate_tree(const char *name, rs_estimate estimate);
 /* NAME: [low, high], or null. */

@@ -81,6 +81,7 @@ static rs_status sample(void *state, int64_t context, int64_t doc_id, rs_sample 
     for (int64_t i = 0; i < length; i++)
         RS_PUSH(out->tokens.ids, out->tokens.n, out->tokens.cap, s->ids[rs_rng_below(&rng, s->n)]);
     out->score_from = (int64_t)out->tokens.n;
+    out->period = length;
     for (int64_t i = 0; i < length; i++)
         RS_PUSH(out->tokens.ids, out->tokens.n, out->tokens.cap, out->tokens.ids[i + bos]);
     out->facts = rs_format("\"length\": %lld, \"positions\": [%d, %lld]", (long long)length, bos, (long long)out->score_from);

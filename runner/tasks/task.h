@@ -36,6 +36,7 @@ typedef struct rs_sample {
     rs_tokens tokens;       /* the prompt, BOS included; owned */
     int64_t score_from;     /* SCORE: tokens [score_from, n) are scored, each given all before it; >= 1 */
     int64_t max_new_tokens; /* GENERATE */
+    int64_t period;         /* SCORE: token i is token i - period from score_from on; 0: nothing is repeated */
     char **stops;           /* GENERATE: text that ends the answer (cut before it); owned */
     size_t n_stops;
     char **references; /* GENERATE: acceptable answers; owned */
