@@ -232,7 +232,8 @@ rs_status rs_folder_sync(const char *path)
     return rc != 0 && !cannot ? rs_file_fail(path, cause) : RS_OK; /* some file systems do not know it for folders */
 }
 
-static rs_status make_folder(const char *path)
+/* own: what stands there already must be the folder itself, not a link to one. */
+static rs_status make_folder(const char *path, bool own)
 {
     int rc;
     struct stat info;
@@ -246,8 +247,12 @@ static rs_status make_folder(const char *path)
     int cause = errno;
     if (cause != EEXIST)
         return rs_fail(status_of(cause), "%s: cannot create the folder: %s", path, strerror(cause));
-    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+    if ((own ? lstat(path, &info) : stat(path, &info)) != 0)
+        return rs_file_fail(path, errno);
+    if (S_ISDIR(info.st_mode))
         return RS_OK;
+    if (S_ISLNK(info.st_mode))
+        return rs_fail(RS_INVALID, "%s: is a symbolic link; only the output folder itself may be one", path);
     return rs_fail(RS_INVALID, "%s: cannot create the folder: a file of that name exists", path);
 }
 
@@ -260,7 +265,7 @@ rs_status rs_folder_create(const char *path)
             continue;
         char end = *p;
         *p = '\0';
-        status = make_folder(partial);
+        status = make_folder(partial, false);
         *p = end;
         if (end == '\0')
             break;
@@ -271,15 +276,7 @@ rs_status rs_folder_create(const char *path)
 
 rs_status rs_folder_create_own(const char *path)
 {
-    struct stat info;
-    if (mkdir(path, 0777) == 0)
-        return RS_OK;
-    int cause = errno;
-    if (cause == EEXIST && lstat(path, &info) == 0 && S_ISDIR(info.st_mode))
-        return RS_OK;
-    if (cause == EEXIST && S_ISLNK(info.st_mode))
-        return rs_fail(RS_INVALID, "%s: is a symbolic link; only the output folder itself may be one", path);
-    return rs_fail(RS_INVALID, "%s: cannot create the folder: %s", path, cause == EEXIST ? "a file of that name exists" : strerror(cause));
+    return make_folder(path, true);
 }
 
 static int by_bytes(const void *a, const void *b)
