@@ -45,7 +45,7 @@ const rs_param_spec rs_config_parallel_params[] = {
     {"deterministic", RS_PARAM_BOOL, 0, 0, false, NULL, "true",
      "the same bits for every `tensor`, at a cost that is printed; false: sums as the ranks lie, within rounding"},
     {"scheduler_computes", RS_PARAM_BOOL, 0, 0, false, NULL, "true",
-     "false: the replica of rank 0 only hands out samples and keeps records, which takes a replica more"},
+     "rank 0's replica computes too; false: it only hands out samples and keeps records, which takes a replica more"},
     END,
 };
 
