@@ -267,6 +267,49 @@ static void test_damaged_line_is_named(void **state)
     remove_folder(folder);
 }
 
+/* More lines than are looked at side by side, of which some at the seams are damaged: those alone are missing, and named by their numbers.
+ */
+static void test_many_lines(void **state)
+{
+    (void)state;
+    enum { LINES = 20000 };
+    static const int64_t damaged[] = {0, 8191, 8192, 16383, 16384, LINES - 1};
+    enum { DAMAGED = sizeof damaged / sizeof *damaged };
+    char *folder = new_folder();
+    rs_text log = {0}, json = {0}, warning = {0};
+    for (int64_t i = 0, next = 0; i < LINES; i++) {
+        rs_text_clear(&json);
+        write_record(i, &json);
+        size_t line = log.n;
+        rs_text_printf(&log, "%016" PRIx64 " %s\n", rs_hash64(json.data, json.n), json.data);
+        if (next < DAMAGED && damaged[next] == i) {
+            log.data[line + 40] ^= 1;
+            next++;
+        }
+    }
+    rs_journal_close(open_journal(folder)); /* makes the folder */
+    put_log(folder, log.data, log.n);
+    size_t count;
+    catch_warnings(&warning, folder, &count);
+    assert_int_equal(count, LINES - DAMAGED);
+    for (int k = 0; k < DAMAGED; k++) {
+        char *place = rs_format("journal/records.log:%" PRId64 ":", damaged[k] + 1);
+        assert_non_null(strstr(warning.data, place));
+        free(place);
+    }
+    rs_journal *journal = open_journal(folder);
+    for (int64_t i = 0, next = 0; i < LINES; i++) {
+        bool missing = next < DAMAGED && damaged[next] == i;
+        next += missing;
+        assert_true((rs_journal_find(journal, id_of(i)) == NULL) == missing);
+    }
+    rs_journal_close(journal);
+    rs_text_free(&json);
+    rs_text_free(&warning);
+    rs_text_free(&log);
+    remove_folder(folder);
+}
+
 /* No byte order of rubbish makes the reader fall. */
 static void test_rubbish(void **state)
 {
@@ -495,6 +538,7 @@ int main(void)
         cmocka_unit_test(test_torn_tail),
         cmocka_unit_test(test_damaged_byte),
         cmocka_unit_test(test_damaged_line_is_named),
+        cmocka_unit_test(test_many_lines),
         cmocka_unit_test(test_rubbish),
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_lock),

@@ -1,5 +1,6 @@
 /* Reading the log: which lines are whole, and what to make of the others. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -7,11 +8,12 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/pulse.h"
 #include "report/journal_parts.h"
 #include "report/scan.h"
 
-enum { MAX_WARNINGS = 10, SAMPLE_BYTES = 1 << 16 };
+enum { MAX_WARNINGS = 10, SAMPLE_BYTES = 1 << 16, BATCH = 8192 /* lines checked side by side */ };
 #define LET_GO_BYTES ((size_t)64 << 20)
 
 typedef struct scan_state {
@@ -30,15 +32,19 @@ static bool line_is_good(const char *line, size_t n, rs_record_key *key)
     return rs_hash64(json, n - RS_JOURNAL_HEAD) == sum && rs_record_peek(json, n - RS_JOURNAL_HEAD, key);
 }
 
+static void index_line(scan_state *state, const char *line, size_t n, const rs_record_key *key)
+{
+    if (!rs_journal_index(state->journal, key, line - state->start + RS_JOURNAL_HEAD, n - RS_JOURNAL_HEAD))
+        state->doubled++;
+}
+
 static bool take_line(scan_state *state, const char *line, size_t n)
 {
     rs_record_key key;
-    rs_pulse_tick();
-    if (!line_is_good(line, n, &key))
-        return false;
-    if (!rs_journal_index(state->journal, &key, line - state->start + RS_JOURNAL_HEAD, n - RS_JOURNAL_HEAD))
-        state->doubled++;
-    return true;
+    bool good = line_is_good(line, n, &key);
+    if (good)
+        index_line(state, line, n, &key);
+    return good;
 }
 
 /* Where the byte between two lines is damaged, or half a line stands before a whole one, the whole lines inside are found by their heads:
@@ -89,6 +95,40 @@ static void reserve_lines(rs_journal *journal, const char *start, size_t bytes)
     rs_journal_reserve(journal, (size_t)((double)bytes / (double)sample * (double)lines * 1.02) + 1);
 }
 
+typedef struct whole_line {
+    const char *text;
+    size_t n;
+    rs_record_key key;
+    bool good;
+} whole_line;
+
+/* Up to BATCH lines from *p on; returns how many, *p behind them. */
+static int read_lines(const char **p, const char *end, whole_line *lines)
+{
+    int n = 0;
+    const char *newline;
+    while (n < BATCH && *p < end && (newline = memchr(*p, '\n', (size_t)(end - *p))) != NULL) {
+        lines[n++] = (whole_line){.text = *p, .n = (size_t)(newline - *p)};
+        *p = newline + 1;
+    }
+#pragma omp parallel for schedule(static)
+    for (int i = 0; i < n; i++)
+        lines[i].good = line_is_good(lines[i].text, lines[i].n, &lines[i].key);
+    rs_pulse_tick();
+    return n;
+}
+
+static void take_lines(scan_state *state, const whole_line *lines, int n)
+{
+    for (int i = 0; i < n; i++) {
+        state->lines++;
+        if (lines[i].good)
+            index_line(state, lines[i].text, lines[i].n, &lines[i].key);
+        else
+            damaged_line(state, lines[i].text, lines[i].n);
+    }
+}
+
 rs_status rs_journal_scan(rs_journal *journal)
 {
     struct stat info;
@@ -97,19 +137,18 @@ rs_status rs_journal_scan(rs_journal *journal)
     if (info.st_size == 0)
         return RS_OK;
     RS_TRY(rs_journal_map(journal, (size_t)info.st_size));
-    const char *p = journal->view->map, *end = p + info.st_size, *kept = p, *newline;
+    const char *p = journal->view->map, *end = p + info.st_size, *kept = p;
+    whole_line *lines = rs_alloc(BATCH, sizeof *lines);
     scan_state state = {.journal = journal, .start = p};
     reserve_lines(journal, p, (size_t)info.st_size);
-    while (p < end && (newline = memchr(p, '\n', (size_t)(end - p))) != NULL) {
-        state.lines++;
-        if (!take_line(&state, p, (size_t)(newline - p)))
-            damaged_line(&state, p, (size_t)(newline - p));
-        p = newline + 1;
+    for (int n; (n = read_lines(&p, end, lines)) > 0;) {
+        take_lines(&state, lines, n);
         if ((size_t)(p - kept) > LET_GO_BYTES) {
             madvise(journal->view->map, journal->view->bytes, MADV_DONTNEED);
             kept = p;
         }
     }
+    free(lines);
     journal->end = p - state.start;
     if (state.damaged > MAX_WARNINGS)
         rs_warn("%s: %zu lines of the journal are damaged in all", journal->log_path, state.damaged);
